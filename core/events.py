@@ -1,0 +1,242 @@
+"""Typed events and the bus that wakes their readers.
+
+An event is a fact that was stored: its row joins the transaction of the fact it reports, and
+only then is it published here with its sequence number. The bus never delivers payloads that
+are not in the store, so a reader that was away resumes by sequence and misses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import ClassVar
+
+import msgspec
+
+from core.model import Amount
+
+# JSON as it crosses the store, the socket and the log: a plain object, names in camelCase.
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+class Event(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """A fact about to be stored. Subclasses name it by `TYPE`; fields are its payload."""
+
+    TYPE: ClassVar[str] = ""
+    timestamp: int  # ms since the epoch; ISO 8601 UTC in JSON
+
+    def subject(self) -> str:
+        """What the event is about (an agent, a chain, a pair), for filters."""
+        return ""
+
+
+class AgentBalanceChanged(Event, frozen=True, rename="camel", kw_only=True):
+    """A balance differs from the last one read; also over a restart."""
+
+    TYPE: ClassVar[str] = "AGENT_BALANCE_CHANGED"
+    agent_id: str
+    chain: str
+    token: str
+    contract: str | None
+    old_balance: Amount
+    new_balance: Amount
+    change: Amount
+    block: int
+    decimals: int
+
+    def subject(self) -> str:
+        return self.agent_id
+
+
+class AgentBalanceReverted(Event, frozen=True, rename="camel", kw_only=True):
+    """A change reported earlier was taken back by a reorganisation."""
+
+    TYPE: ClassVar[str] = "AGENT_BALANCE_REVERTED"
+    agent_id: str
+    chain: str
+    token: str
+    contract: str | None
+    old_balance: Amount
+    new_balance: Amount
+    change: Amount
+    block: int
+    decimals: int
+    reverted_sequence: int  # the AGENT_BALANCE_CHANGED that no longer holds
+
+    def subject(self) -> str:
+        return self.agent_id
+
+
+class AgentRegistered(Event, frozen=True, rename="camel", kw_only=True):
+    """An agent, or a further address of one, entered the registry."""
+
+    TYPE: ClassVar[str] = "AGENT_REGISTERED"
+    agent_id: str
+    chain: str
+    address: str
+
+    def subject(self) -> str:
+        return self.agent_id
+
+
+class AgentTagged(Event, frozen=True, rename="camel", kw_only=True):
+    """Group or tags of an agent were changed."""
+
+    TYPE: ClassVar[str] = "AGENT_TAGGED"
+    agent_id: str
+    group: str
+    tags: tuple[str, ...]
+
+    def subject(self) -> str:
+        return self.agent_id
+
+
+class LimitsChanged(Event, frozen=True, rename="camel", kw_only=True):
+    """Floor or target of an asset were set for a group or an agent."""
+
+    TYPE: ClassVar[str] = "LIMITS_CHANGED"
+    scope: str  # "group" or "agent"
+    key: str
+    chain: str
+    token: str
+    floor: Amount | None
+    target: Amount | None
+
+    def subject(self) -> str:
+        return self.key
+
+
+class ChainStateChanged(Event, frozen=True, rename="camel", kw_only=True):
+    """A chain went live, stale, lagging or down; once per change."""
+
+    TYPE: ClassVar[str] = "CHAIN_STATE_CHANGED"
+    chain: str
+    old_state: str
+    new_state: str
+    reason: str
+
+    def subject(self) -> str:
+        return self.chain
+
+
+class EndpointStateChanged(Event, frozen=True, rename="camel", kw_only=True):
+    """An endpoint was left, taken up again or refused; once per change."""
+
+    TYPE: ClassVar[str] = "ENDPOINT_STATE_CHANGED"
+    chain: str
+    endpoint: str
+    old_state: str
+    new_state: str
+    reason: str
+
+    def subject(self) -> str:
+        return self.chain
+
+
+class ChainReorganised(Event, frozen=True, rename="camel", kw_only=True):
+    """Blocks that had been read from were replaced."""
+
+    TYPE: ClassVar[str] = "CHAIN_REORGANISED"
+    chain: str
+    common_block: int
+    old_head: int
+    new_head: int
+
+    def subject(self) -> str:
+        return self.chain
+
+
+class EngineStarted(Event, frozen=True, rename="camel", kw_only=True):
+    """An engine took the data directory."""
+
+    TYPE: ClassVar[str] = "ENGINE_STARTED"
+    version: str
+    agents: int
+
+
+class EngineStopped(Event, frozen=True, rename="camel", kw_only=True):
+    """An engine let go of the data directory in good order."""
+
+    TYPE: ClassVar[str] = "ENGINE_STOPPED"
+    reason: str
+
+
+class EventRecord(msgspec.Struct, frozen=True):
+    """A stored event: what readers get. `payload` is the event's own fields as JSON builtins
+    (amounts are decimal strings)."""
+
+    seq: int
+    type: str
+    node_id: str
+    time_ms: int
+    subject: str
+    payload: dict[str, Json]
+
+    def as_json(self) -> dict[str, Json]:
+        """The flat public form: type, nodeId, sequence and timestamp, then the payload."""
+        head: dict[str, Json] = {
+            "type": self.type,
+            "nodeId": self.node_id,
+            "sequence": self.seq,
+            "timestamp": iso_utc(self.time_ms),
+        }
+        return head | {k: v for k, v in self.payload.items() if k != "timestamp"}
+
+
+def iso_utc(time_ms: int) -> str:
+    """Milliseconds since the epoch as ISO 8601 in UTC, e.g. `2026-11-20T11:30:00.250Z`."""
+    moment = datetime.fromtimestamp(time_ms / 1000, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time_ms % 1000:03d}Z"
+
+
+def payload_of(event: Event) -> dict[str, Json]:
+    """The event's fields as JSON builtins; amounts become decimal strings."""
+    built: dict[str, Json] = msgspec.to_builtins(event, enc_hook=encode_amount)
+    built["timestamp"] = iso_utc(event.timestamp)
+    return built
+
+
+def encode_amount(value: object) -> str:
+    """msgspec `enc_hook`: an `Amount` is a decimal string in JSON."""
+    if isinstance(value, Amount):
+        return str(int(value))
+    raise NotImplementedError(f"{type(value).__name__} has no JSON form")
+
+
+def decode_amount(kind: type, value: object) -> object:
+    """msgspec `dec_hook`: the inverse of `encode_amount`."""
+    if kind is Amount and isinstance(value, str | int):
+        return Amount(value)
+    raise NotImplementedError(f"{kind.__name__} cannot be read from {type(value).__name__}")
+
+
+class Bus:
+    """Tells waiting readers that the store holds events up to a sequence number.
+
+    Readers fetch the rows themselves; so a slow or dead reader costs nobody anything, and
+    `publish` cannot fail or wait.
+    """
+
+    def __init__(self) -> None:
+        self._last = 0
+        self._moved = asyncio.Event()
+
+    @property
+    def last(self) -> int:
+        """The newest sequence number known to be stored."""
+        return self._last
+
+    def publish(self, last_seq: int) -> None:
+        """Wake every reader; `last_seq` is the newest stored sequence number."""
+        if last_seq > self._last:
+            self._last = last_seq
+            self._moved.set()
+            self._moved = asyncio.Event()
+
+    async def wait_beyond(self, seq: int) -> int:
+        """Return the newest sequence number as soon as it is greater than `seq`."""
+        while self._last <= seq:
+            await self._moved.wait()
+        return self._last
+
+
