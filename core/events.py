@@ -238,5 +238,3 @@ class Bus:
         while self._last <= seq:
             await self._moved.wait()
         return self._last
-
-

@@ -1,0 +1,290 @@
+"""EngineApi: the one door between the engine and everything that shows or commands it.
+
+Two things stand behind it: `core.engine.Engine` in this process, `core.service.EngineClient`
+over the socket of another one. A screen cannot tell which it has. All views are frozen; a
+change is a new view. State is idempotent (take the newest), events are exact (by sequence).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from core.events import EventRecord
+from core.model import (
+    Agent,
+    Amount,
+    Asset,
+    BursarError,
+    ChainKind,
+    Consistency,
+    EndpointHealth,
+    Severity,
+)
+
+
+class CommandRefusedError(BursarError):
+    """A command was wrong or not possible; nothing was changed."""
+
+
+class EngineLostError(BursarError):
+    """The engine behind an attached desk went away; try `state` again later."""
+
+
+# --- views ---------------------------------------------------------------------------------
+
+
+class BalanceView(msgspec.Struct, frozen=True, gc=False):
+    """One row of the fleet: one agent's balance of one asset on one chain.
+
+    `amount` is the last figure a chain stated (None: never read) and stays while reads fail;
+    then `error` says why. A row without error was last checked at the later of `checked_ms`
+    and its chain's `ChainView.swept_ms` (a sweep stamps all its rows at once).
+    `problem` says in words why `severity` is not OK. `change_*` are base units, None where
+    the past is not known. `runway_s` is seconds until the floor at the present rate, 0 when
+    there, None when not falling; `runway_sure` is "", "low", "fair" or "good".
+    """
+
+    account: int
+    agent: str
+    chain: str
+    asset: int
+    address: str
+    amount: Amount | None = None
+    mark: str = ""
+    reserved: Amount = Amount(0)
+    block: int = 0
+    first_seen_ms: int = 0
+    changed_ms: int = 0
+    checked_ms: int = 0
+    error: str = ""
+    error_ms: int = 0
+    errors: int = 0
+    severity: Severity = Severity.OK
+    problem: str = ""
+    floor: Amount | None = None
+    target: Amount | None = None
+    change_1h: Amount | None = None
+    change_24h: Amount | None = None
+    runway_s: int | None = None
+    runway_sure: str = ""
+
+
+class ChainState(msgspec.Struct, frozen=True, gc=False):
+    """A chain as the desk shows it.
+
+    `state` is "starting", "live", "stale" (no reading for two intervals), "lagging" (the head
+    does not move or stands behind) or "down" (no endpoint answers); `reason` says why.
+    `swept_ms` is when all of its accounts were last covered by a reading; `interval_ms` the
+    configured time between readings.
+    """
+
+    name: str
+    kind: ChainKind
+    state: str = "starting"
+    reason: str = ""
+    swept_ms: int = 0
+    block: int = 0
+    block_hash: str = ""
+    block_ms: int = 0
+    first_block: int = 0
+    consistency: Consistency = Consistency.PINNED
+    endpoint: str = ""
+    accounts: int = 0
+    unknown: int = 0
+    changed: int = 0
+    seconds: float = 0.0
+    requests: int = 0
+    interval_ms: int = 30_000
+
+
+class AssetTotal(msgspec.Struct, frozen=True, gc=False):
+    """The fleet's sum of one asset (base units) over `known` accounts; `unknown` are left out."""
+
+    asset: int
+    total: Amount
+    known: int
+    unknown: int
+
+
+class StoreHealth(msgspec.Struct, frozen=True, gc=False):
+    """Whether facts reach the disk. `error` is "" or why they do not."""
+
+    backend: str
+    path: str
+    error: str = ""
+    size_bytes: int = 0
+
+
+class EngineState(msgspec.Struct, frozen=True):
+    """Everything a desk starts from. `instance` is new at every start of an engine; `version`
+    counts state changes within it; `seq` is the newest event in the store."""
+
+    instance: str
+    version: int
+    seq: int
+    now_ms: int
+    started_ms: int
+    node_id: str
+    environment: str
+    demo: bool
+    interval_ms: int
+    chains: tuple[ChainState, ...]
+    endpoints: tuple[EndpointHealth, ...]
+    assets: tuple[Asset, ...]
+    agents: tuple[Agent, ...]
+    balances: tuple[BalanceView, ...]
+    totals: tuple[AssetTotal, ...]
+    store: StoreHealth
+    clients: int = 0
+
+
+class StatePatch(msgspec.Struct, frozen=True, tag="patch"):
+    """What changed since `version` - 1 or earlier: replace by key (chain name, asset id, agent
+    id, account id). `endpoints` and `totals` are whole or None. `removed` are account ids."""
+
+    version: int
+    now_ms: int
+    chains: tuple[ChainState, ...] = ()
+    endpoints: tuple[EndpointHealth, ...] | None = None
+    assets: tuple[Asset, ...] = ()
+    agents: tuple[Agent, ...] = ()
+    balances: tuple[BalanceView, ...] = ()
+    removed: tuple[int, ...] = ()
+    totals: tuple[AssetTotal, ...] | None = None
+    store: StoreHealth | None = None
+    clients: int | None = None
+
+
+Update = StatePatch | EventRecord
+
+
+class HistoryPoint(msgspec.Struct, frozen=True, gc=False):
+    """The balance from `time_ms` on. `carried` marks the value already standing at the start of
+    the range asked for (its time is the start)."""
+
+    time_ms: int
+    amount: Amount
+    block: int
+    carried: bool = False
+
+
+class History(msgspec.Struct, frozen=True):
+    """Ascending points; `gaps` are [from, to) ms ranges in which the chain was not read."""
+
+    points: tuple[HistoryPoint, ...]
+    gaps: tuple[tuple[int, int], ...] = ()
+
+
+class EventQuery(msgspec.Struct, frozen=True):
+    """Stored events, ascending by sequence. `newest` takes the last `limit` instead of the
+    first. Empty filters match everything; `text` is looked for in type, subject, payload."""
+
+    after_seq: int = 0
+    limit: int = 500
+    newest: bool = False
+    types: tuple[str, ...] = ()
+    subject: str = ""
+    text: str = ""
+    since_ms: int = 0
+    until_ms: int = 0
+
+
+# --- commands ------------------------------------------------------------------------------
+
+
+class SyncNow(msgspec.Struct, frozen=True, tag="sync"):
+    """Read these chains (all, if empty) now, due or not; answers when they were read."""
+
+    chains: tuple[str, ...] = ()
+
+
+class WalletRow(msgspec.Struct, frozen=True):
+    """One address to follow, as an operator gave it. `line` is where it stood in a file."""
+
+    agent: str
+    chain: str
+    address: str
+    group: str = ""
+    tags: tuple[str, ...] = ()
+    line: int = 0
+
+
+class ImportWallets(msgspec.Struct, frozen=True, tag="import"):
+    """Register watch-only addresses, all or none."""
+
+    rows: tuple[WalletRow, ...]
+
+
+class TagAgents(msgspec.Struct, frozen=True, tag="tag"):
+    """Set the group (None: keep) and add or remove tags of existing agents, all or none."""
+
+    agents: tuple[str, ...]
+    group: str | None = None
+    add: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+class SetLimits(msgspec.Struct, frozen=True, tag="limits"):
+    """Floor and target (base units; None clears) of an asset for a "group" or an "agent"."""
+
+    scope: str
+    key: str
+    chain: str
+    asset: str  # symbol or contract
+    floor: Amount | None = None
+    target: Amount | None = None
+
+
+Command = SyncNow | ImportWallets | TagAgents | SetLimits
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a command did, in one sentence, with details a line each."""
+
+    message: str
+    changed: int = 0
+    details: tuple[str, ...] = ()
+
+
+# --- the door ------------------------------------------------------------------------------
+
+
+class EngineApi(Protocol):
+    """What a desk, the command line and the socket may ask of an engine."""
+
+    async def state(self) -> EngineState:
+        """Everything as it stands now. Raises EngineLostError."""
+        ...
+
+    def updates(self, after_version: int, after_seq: int) -> AsyncIterator[Update]:
+        """Patches newer than `after_version` (coalesced, at most four a second) and every event
+        with a sequence above `after_seq`, once and in order. Ends only by EngineLostError or
+        when the engine stops. A version of another instance counts as 0: a patch with all."""
+        ...
+
+    async def events(self, query: EventQuery) -> Sequence[EventRecord]:
+        """Stored events."""
+        ...
+
+    async def history(
+        self, agent: str, chain: str, asset: str, start_ms: int, end_ms: int
+    ) -> History:
+        """One account's history; `asset` is a symbol or a contract. Raises NoWallet."""
+        ...
+
+    async def sparklines(
+        self, accounts: Sequence[int], start_ms: int, end_ms: int, buckets: int
+    ) -> dict[int, tuple[int | None, ...]]:
+        """Per account the balance at the end of each of `buckets` equal slices (None: unknown)."""
+        ...
+
+    async def execute(self, command: Command) -> Outcome:
+        """Carry out a command. Raises CommandRefusedError and then nothing was changed."""
+        ...
+
+    async def close(self) -> None:
+        """Stop (the engine) or detach (a client)."""
+        ...

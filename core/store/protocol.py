@@ -1,0 +1,312 @@
+"""What a store keeps and promises: registry, balances with leases, history, events.
+
+A method is one transaction: either all of it is on disk when it returns, or it raised and
+nothing is. Facts and the events that report them go in together (outbox).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from core.events import Event, EventRecord
+from core.model import (
+    Account,
+    Agent,
+    Asset,
+    BlockRef,
+    BursarError,
+    Chain,
+    ChainKind,
+    Consistency,
+)
+
+
+class StoreError(BursarError):
+    """The store failed; the message names the file and the reason."""
+
+
+class SchemaTooNewError(StoreError):
+    """The database was written by a newer Bursar; it was not touched."""
+
+
+class DuplicateWalletError(StoreError):
+    """An address or agent/chain pair is already registered. `index` is the offending row."""
+
+    def __init__(self, message: str, index: int) -> None:
+        super().__init__(message)
+        self.index = index
+
+
+class NewAsset(msgspec.Struct, frozen=True):
+    """An asset as configured: amounts in base units, `contract` None for the native coin."""
+
+    chain: str
+    symbol: str
+    name: str
+    decimals: int
+    contract: str | None = None
+
+
+class NewWallet(msgspec.Struct, frozen=True):
+    """An address of an agent to register; the agent is created if it is new."""
+
+    agent: str
+    chain: str
+    address: str
+    group: str = ""
+    tags: tuple[str, ...] = ()
+    derivation_path: str = ""
+    watch_only: bool = True
+
+
+class Limit(msgspec.Struct, frozen=True):
+    """Floor and target an operator set at run time. `scope` is "group" or "agent"."""
+
+    scope: str
+    key: str
+    asset: int
+    floor: int | None
+    target: int | None
+
+
+class Registry(msgspec.Struct, frozen=True):
+    """All that is followed. `accounts` are only rows whose asset, chain, address and agent are
+    active (ARCHIVED agents are not), ordered by chain, address, natives first."""
+
+    chains: tuple[Chain, ...]
+    assets: tuple[Asset, ...]
+    agents: tuple[Agent, ...]
+    accounts: tuple[Account, ...]
+    limits: tuple[Limit, ...]
+
+
+class StoredBalance(msgspec.Struct, frozen=True, gc=False):
+    """The last known state of an account. `amount` None: never read. Times in ms, 0: never."""
+
+    account: int
+    amount: int | None
+    mark: str
+    reserved: int
+    block: int
+    first_seen_ms: int
+    changed_ms: int
+    checked_ms: int
+    errors: int
+    error: str
+    error_ms: int
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """Accounts this worker alone may read until `until_ms`, oldest checked first. `whole` says
+    they are all active accounts of the chain."""
+
+    chain: str
+    worker: str
+    until_ms: int
+    accounts: tuple[int, ...]
+    whole: bool
+
+
+class Change(msgspec.Struct, frozen=True, gc=False):
+    """An account whose amount is new (first reading included)."""
+
+    account: int
+    amount: int
+
+
+class Mark(msgspec.Struct, frozen=True, gc=False):
+    """An account whose mark or reserve is new."""
+
+    account: int
+    mark: str
+    reserved: int
+
+
+class Failure(msgspec.Struct, frozen=True, gc=False):
+    """An account that could not be read, and why."""
+
+    account: int
+    reason: str
+
+
+class Sweep(msgspec.Struct, frozen=True):
+    """One reading as the store records it. `forked_below`: history of this chain from blocks
+    above that number is taken back in the same transaction."""
+
+    lease: Lease
+    time_ms: int
+    block: BlockRef
+    consistency: Consistency
+    first_block: int
+    endpoint: str
+    seconds: float
+    changes: Sequence[Change] = ()
+    marks: Sequence[Mark] = ()
+    failures: Sequence[Failure] = ()
+    forked_below: int | None = None
+
+
+class HistoryRow(msgspec.Struct, frozen=True, gc=False):
+    """A stored change: the balance from `time_ms` on, as read at `block`."""
+
+    account: int
+    time_ms: int
+    block: int
+    amount: int
+
+
+class Store(Protocol):
+    """One database. All methods may raise StoreError; times are ms since the epoch."""
+
+    async def open(self) -> None:
+        """Open or create, migrate to the present schema. Raises SchemaTooNewError."""
+        ...
+
+    async def close(self) -> None:
+        """Close; every acknowledged transaction stays."""
+        ...
+
+    async def size_bytes(self) -> int:
+        """Bytes on disk, write-ahead log included."""
+        ...
+
+    # registry
+    async def put_registry(
+        self, chains: Sequence[tuple[str, ChainKind]], assets: Sequence[NewAsset]
+    ) -> None:
+        """Make the configured chains and assets active, those no longer configured inactive, and
+        see that every address has an account for each asset of its chain."""
+        ...
+
+    async def registry(self) -> Registry:
+        """The registry as it stands."""
+        ...
+
+    async def add_wallets(
+        self, wallets: Sequence[NewWallet], events: Sequence[Event], now_ms: int
+    ) -> list[EventRecord]:
+        """Register all or none, with their accounts. Raises DuplicateWalletError."""
+        ...
+
+    async def label_agents(
+        self, agents: Sequence[Agent], events: Sequence[Event]
+    ) -> list[EventRecord]:
+        """Write group and tags of existing agents."""
+        ...
+
+    async def set_limit(self, limit: Limit, events: Sequence[Event]) -> list[EventRecord]:
+        """Set or (both None) remove a limit."""
+        ...
+
+    # balances
+    async def balances(self) -> list[StoredBalance]:
+        """All active accounts' last known state."""
+        ...
+
+    async def claim(
+        self,
+        chain: str,
+        worker: str,
+        *,
+        now_ms: int,
+        due_before_ms: int,
+        lease_ms: int,
+        limit: int | None,
+    ) -> Lease | None:
+        """Lease the chain's accounts last checked before `due_before_ms`; None when none is due
+        or another worker's lease still runs."""
+        ...
+
+    async def record(self, sweep: Sweep, events: Sequence[Event]) -> list[EventRecord]:
+        """Write a reading: changed rows, one stamp over the unchanged, failures, history, the
+        poll row, the events, and release of the lease, in one transaction."""
+        ...
+
+    async def release(
+        self, lease: Lease, failures: Sequence[Failure], events: Sequence[Event], now_ms: int
+    ) -> list[EventRecord]:
+        """Give a lease back without a reading, noting per account why it could not be read."""
+        ...
+
+    # history
+    async def history(self, account: int, start_ms: int, end_ms: int) -> list[HistoryRow]:
+        """Ascending changes in [start, end], preceded by the row standing at `start`, if any."""
+        ...
+
+    async def recent_history(self, since_ms: int) -> list[HistoryRow]:
+        """For every account changed since then: those changes, preceded by the row standing at
+        `since_ms`; ascending by account, then time."""
+        ...
+
+    async def put_history(self, rows: Sequence[HistoryRow]) -> None:
+        """Insert history from elsewhere (imports, the demo's past); existing rows win."""
+        ...
+
+    async def gaps(self, chain: str, start_ms: int, end_ms: int) -> list[tuple[int, int]]:
+        """[from, to) ranges without a reading of the chain longer than three intervals."""
+        ...
+
+    async def prune(
+        self,
+        *,
+        history_before_ms: int,
+        thin_before_ms: int,
+        events_before_ms: int,
+        polls_before_ms: int,
+    ) -> int:
+        """Delete what is older; history between the first two is thinned to one row an hour per
+        account. The value standing at a boundary is kept. Answers the number of rows deleted."""
+        ...
+
+    # events (outbox)
+    async def append(self, events: Sequence[Event]) -> list[EventRecord]:
+        """Store events that report no other row."""
+        ...
+
+    async def last_seq(self) -> int:
+        """The newest sequence number, 0 in an empty store."""
+        ...
+
+    async def events_after(self, seq: int, limit: int) -> list[EventRecord]:
+        """Events above `seq`, ascending."""
+        ...
+
+    async def find_events(
+        self,
+        *,
+        after_seq: int = 0,
+        limit: int = 500,
+        newest: bool = False,
+        types: Sequence[str] = (),
+        subject: str = "",
+        text: str = "",
+        since_ms: int = 0,
+        until_ms: int = 0,
+    ) -> list[EventRecord]:
+        """Events that match all filters given, ascending by sequence."""
+        ...
+
+    async def balance_events_above(self, chain: str, block: int) -> list[EventRecord]:
+        """AGENT_BALANCE_CHANGED of the chain from blocks above that number, ascending, that no
+        AGENT_BALANCE_REVERTED has taken back."""
+        ...
+
+    async def cursor(self, reader: str) -> int:
+        """How far an outbox reader (log file, webhook) has come; 0 at first."""
+        ...
+
+    async def set_cursor(self, reader: str, seq: int) -> None:
+        """Remember how far it has come."""
+        ...
+
+    # small memory
+    async def recall(self, key: str) -> str | None:
+        """A text kept under `key`."""
+        ...
+
+    async def remember(self, key: str, value: str) -> None:
+        """Keep a text under `key`."""
+        ...
