@@ -26,6 +26,20 @@ class Amount(int):
     __slots__ = ()
 
 
+def parse_amount(text: str, decimals: int) -> int:
+    """A decimal text such as `1250.5` in base units, exactly.
+
+    Raises BursarError when it is no plain non-negative number or is finer than the asset.
+    """
+    whole, dot, part = text.strip().partition(".")
+    digits = whole.replace("_", "").replace(",", "")
+    if not (digits.isdecimal() and digits.isascii()) or (dot and not part.isdecimal()):
+        raise BursarError(f"{text!r} is not an amount; write a number such as 1250.5.")
+    if len(part.rstrip("0")) > decimals:
+        raise BursarError(f"{text!r} has more decimals than the asset ({decimals}).")
+    return int(digits) * 10**decimals + int(part[:decimals].ljust(decimals, "0") or "0")
+
+
 class Clock(Protocol):
     """Where time comes from, so that tests decide what time it is."""
 
