@@ -20,6 +20,10 @@ class BursarError(Exception):
     """
 
 
+class NoWallet(BursarError):
+    """No such agent, or it has no such balance: `No wallet for agent <id>`."""
+
+
 class Amount(int):
     """An exact amount in base units, of any size; a decimal string wherever it is JSON."""
 

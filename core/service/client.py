@@ -1,0 +1,155 @@
+"""EngineClient: the EngineApi of an engine in another process, over its Unix socket.
+
+A call that finds nobody raises EngineLostError; whoever holds the client may try `state`
+again. The client keeps nothing but the engine's instance, so that a restarted engine is
+recognised and asked for everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from core.api import (
+    Command,
+    CommandRefusedError,
+    EngineLostError,
+    EngineState,
+    EventQuery,
+    History,
+    Outcome,
+    Update,
+)
+from core.events import EventRecord
+from core.model import BursarError, NoWallet
+from core.service import wire
+
+
+class EngineClient:
+    """One attached reader; see `core.api.EngineApi` for what the calls mean."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+        self._instance = ""
+        transport = httpx.AsyncHTTPTransport(uds=str(socket))
+        # A command may wait for a reading of every chain; a stream for the next keep-alive.
+        self._http = httpx.AsyncClient(
+            transport=transport,
+            base_url="http://engine",
+            timeout=httpx.Timeout(30.0, connect=5.0),
+            trust_env=False,
+        )
+
+    async def state(self) -> EngineState:
+        state: EngineState = wire.decode_state(await self._call("GET", "/v1/state"))
+        self._instance = state.instance
+        return state
+
+    async def updates(self, after_version: int, after_seq: int) -> AsyncIterator[Update]:
+        query: dict[str, str | int] = {
+            "instance": self._instance,
+            "version": after_version,
+            "seq": after_seq,
+        }
+        # The server writes a keep-alive every 15 s; three missing ones are a dead engine.
+        timeout = httpx.Timeout(10.0, read=45.0)
+        try:
+            async with self._http.stream(
+                "GET", "/v1/updates", params=query, timeout=timeout
+            ) as response:
+                if response.status_code != httpx.codes.OK:
+                    raise _error(await response.aread())
+                kind = ""
+                async for line in response.aiter_lines():
+                    if line.startswith("event: "):
+                        kind = line.removeprefix("event: ")
+                    elif line.startswith("data: "):
+                        body = line.removeprefix("data: ")
+                        decode = wire.decode_event if kind == "event" else wire.decode_patch
+                        yield decode(body)
+        except httpx.TransportError as error:
+            raise self._lost(error) from error
+        raise EngineLostError(f"The engine behind {self._socket} closed the stream.")
+
+    async def events(self, query: EventQuery) -> Sequence[EventRecord]:
+        found: list[EventRecord] = wire.decode_events(
+            await self._call(
+                "GET",
+                "/v1/events",
+                form="records",
+                after=query.after_seq,
+                limit=query.limit,
+                newest="1" if query.newest else "0",
+                types=",".join(query.types),
+                subject=query.subject,
+                text=query.text,
+                since=query.since_ms,
+                until=query.until_ms,
+            )
+        )
+        return found
+
+    async def history(
+        self, agent: str, chain: str, asset: str, start_ms: int, end_ms: int
+    ) -> History:
+        body = await self._call(
+            "GET",
+            "/v1/history",
+            agent=agent,
+            chain=chain,
+            asset=asset,
+            start=start_ms,
+            end=end_ms,
+        )
+        history: History = wire.decode_history(body)
+        return history
+
+    async def sparklines(
+        self, accounts: Sequence[int], start_ms: int, end_ms: int, buckets: int
+    ) -> dict[int, tuple[int | None, ...]]:
+        wanted = wire.SparklineRequest(tuple(accounts), start_ms, end_ms, buckets)
+        body = await self._call("POST", "/v1/sparklines", content=wire.encode(wanted))
+        lines: dict[int, tuple[int | None, ...]] = wire.decode_sparklines(body)
+        return lines
+
+    async def execute(self, command: Command) -> Outcome:
+        body = await self._call("POST", "/v1/commands", content=wire.encode(command))
+        outcome: Outcome = wire.decode_outcome(body)
+        return outcome
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def _call(
+        self, method: str, path: str, content: bytes | None = None, **query: str | int
+    ) -> bytes:
+        timeout: Any = httpx.USE_CLIENT_DEFAULT
+        if path == "/v1/commands":
+            timeout = httpx.Timeout(180.0, connect=5.0)
+        try:
+            response = await self._http.request(
+                method, path, content=content, params=query, timeout=timeout
+            )
+        except httpx.TransportError as error:
+            raise self._lost(error) from error
+        if response.status_code != httpx.codes.OK:
+            raise _error(response.content)
+        return response.content
+
+    def _lost(self, error: Exception) -> EngineLostError:
+        reason = str(error) or type(error).__name__
+        return EngineLostError(f"The engine behind {self._socket} does not answer: {reason}.")
+
+
+def _error(body: bytes) -> BursarError:
+    """The error that the engine raised, raised here as the same kind."""
+    fault: wire.Fault = wire.decode_fault(body)
+    kinds: dict[str, type[BursarError]] = {
+        "refused": CommandRefusedError,
+        "no-wallet": NoWallet,
+        "bad-request": wire.WireError,
+    }
+    return kinds.get(fault.kind, BursarError)(fault.message)
