@@ -1,0 +1,738 @@
+"""A scripted engine: EngineApi over a fixed world and a clock that moves when a test says so.
+
+The world is small but has every state a screen must show: three kinds of chains, every
+severity, rows never read, rows that stopped being read, a stale chain, an endpoint in back-off,
+wide characters, and names that try to be markup or a terminal escape. Nothing in it is random.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+
+from core.api import (
+    AssetTotal,
+    BalanceView,
+    ChainState,
+    Command,
+    CommandRefusedError,
+    EngineLostError,
+    EngineState,
+    EventQuery,
+    History,
+    HistoryPoint,
+    ImportWallets,
+    Outcome,
+    SetLimits,
+    StatePatch,
+    StoreHealth,
+    SyncNow,
+    TagAgents,
+    Update,
+)
+from core.events import EventRecord, Json
+from core.model import (
+    Agent,
+    Amount,
+    Asset,
+    ChainKind,
+    Consistency,
+    EndpointHealth,
+    EndpointState,
+    Severity,
+    WalletState,
+)
+
+NOW_MS = 1_795_176_251_000  # 2026-11-20T12:04:11Z
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+
+HOSTILE_AGENT = "[red]evil[/red]\x1b]52;c;ZXZpbA==\x07\u202egnp"
+WIDE_AGENT = "代理-東京-01"
+
+ASSETS = (
+    Asset(1, "base", "ETH", "Ether", 18, floor=Amount(10**16), target=Amount(10**17)),
+    Asset(
+        2,
+        "base",
+        "USDC",
+        "USD Coin",
+        6,
+        contract="0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913",
+        floor=Amount(50_000_000),
+        target=Amount(200_000_000),
+        price="1.00",
+    ),
+    Asset(3, "xrpl", "XRP", "XRP", 6, floor=Amount(20_000_000), target=Amount(100_000_000)),
+    Asset(4, "tron", "TRX", "TRON", 6),
+    Asset(
+        5,
+        "tron",
+        "USDT",
+        "Tether USD",
+        6,
+        contract="TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t",
+        floor=Amount(25_000_000),
+        target=Amount(150_000_000),
+        price="1.00",
+    ),
+)
+_BY_CHAIN = {"base": (1, 2), "xrpl": (3,), "tron": (4, 5)}
+
+
+class ManualClock:
+    """A clock that stands still until `advance`; sleepers wake in order of their time."""
+
+    def __init__(self, now_ms: int = NOW_MS) -> None:
+        self._start_ms = now_ms
+        self._elapsed = 0.0
+        self._sleepers: list[tuple[float, asyncio.Event]] = []
+
+    def now_ms(self) -> int:
+        return self._start_ms + round(self._elapsed * 1000)
+
+    def monotonic(self) -> float:
+        return self._elapsed
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        woken = asyncio.Event()
+        self._sleepers.append((self._elapsed + seconds, woken))
+        await woken.wait()
+
+    async def advance(self, seconds: float) -> None:
+        """Let that much time pass, waking every sleeper at its own moment."""
+        until = self._elapsed + seconds
+        while True:
+            due = sorted(((at, e) for at, e in self._sleepers if at <= until), key=lambda s: s[0])
+            if not due:
+                break
+            at, woken = due[0]
+            self._sleepers.remove(due[0])
+            self._elapsed = max(self._elapsed, at)
+            woken.set()
+            for _ in range(5):
+                await asyncio.sleep(0)
+        self._elapsed = until
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+def address_of(chain: str, number: int) -> str:
+    """A deterministic address in the chain's own shape (not a valid checksum)."""
+    digits = f"{(number * 2654435761) % 2**64:016x}"
+    if chain == "base":
+        return "0x" + (digits * 3)[:40]
+    if chain == "xrpl":
+        return "r" + (digits.translate(str.maketrans("0l", "pL")) * 3)[:33]
+    return "T" + (digits.upper().replace("0", "Y") * 3)[:33]
+
+
+def agents() -> tuple[Agent, ...]:
+    """Forty-eight agents of three groups; a wide and a hostile name among them."""
+    found = []
+    for number in range(1, 49):
+        name = f"agent-{number:04d}"
+        if number == 12:
+            name = WIDE_AGENT
+        elif number == 13:
+            name = HOSTILE_AGENT
+        state = {9: WalletState.SUSPENDED, 20: WalletState.PENDING}.get(number)
+        found.append(
+            Agent(
+                name,
+                group=("trading", "support", "research")[number % 3],
+                tags=("canary",) if number % 10 == 0 else (),
+                state=state or WalletState.ACTIVE,
+                created_ms=NOW_MS - 40 * 24 * HOUR_MS,
+            )
+        )
+    return tuple(found)
+
+
+def _ordinary(account: int, agent: Agent, number: int, chain: str, asset: Asset) -> BalanceView:
+    unit = 10**asset.decimals
+    base = (asset.target or Amount(80 * unit)) * (3 + (number * 7) % 40) // 10
+    drift = ((number * 13 + asset.id * 5) % 11 - 5) * base // 400
+    moved = number % 3 == 0
+    return BalanceView(
+        account,
+        agent.id,
+        chain,
+        asset.id,
+        address_of(chain, number),
+        amount=Amount(base + number * unit // 1000 + number),
+        block={"base": 38_412_118, "xrpl": 96_204_771, "tron": 61_204_118}[chain],
+        first_seen_ms=NOW_MS - 40 * 24 * HOUR_MS,
+        changed_ms=NOW_MS - (4_000 if moved else 26 * MINUTE_MS),
+        checked_ms=NOW_MS - (150_000 if chain == "tron" else 4_000),
+        floor=asset.floor,
+        target=asset.target,
+        change_1h=Amount(drift) if moved else Amount(0),
+        change_24h=Amount(drift * 9) if moved else Amount(0),
+        runway_s=(60 + number * 7) * 3600 if moved and drift < 0 else None,
+        runway_sure="fair" if moved and drift < 0 else "",
+    )
+
+
+def balances() -> tuple[BalanceView, ...]:
+    """A row per agent and asset of its chain, with the troubles a desk exists to show."""
+    rows: list[BalanceView] = []
+    by_id = {asset.id: asset for asset in ASSETS}
+    for number, agent in enumerate(agents(), 1):
+        for chain in ("base", "tron", "xrpl")[number % 3 : number % 3 + 2]:
+            for asset_id in _BY_CHAIN[chain]:
+                row = _ordinary(len(rows) + 1, agent, number, chain, by_id[asset_id])
+                rows.append(_troubled(row, number))
+    return tuple(rows)
+
+
+def _troubled(row: BalanceView, number: int) -> BalanceView:
+    edit = msgspec.structs.replace
+    if number == 6 and row.asset == 2:
+        return edit(
+            row,
+            amount=Amount(0),
+            change_1h=Amount(-12_400_000),
+            runway_s=0,
+            runway_sure="good",
+            severity=Severity.PROBLEM,
+            problem="empty",
+        )
+    if number == 31 and row.asset == 5:
+        return edit(
+            row,
+            amount=Amount(12_440_000),
+            change_1h=Amount(-3_200_000),
+            runway_s=13_800,
+            runway_sure="good",
+            severity=Severity.WARNING,
+            problem="below floor 25 USDT",
+        )
+    if number == 18 and row.asset == 1:  # never read
+        return edit(
+            row,
+            amount=None,
+            block=0,
+            checked_ms=0,
+            changed_ms=0,
+            change_1h=None,
+            change_24h=None,
+            runway_s=None,
+            runway_sure="",
+            error="execution reverted without a reason",
+            error_ms=NOW_MS - 5_000,
+            errors=12,
+            severity=Severity.PROBLEM,
+            problem="never read: execution reverted without a reason",
+        )
+    if number == 22 and row.asset == 4:  # reads began to fail
+        return edit(
+            row,
+            error="endpoint B: 429 too many requests",
+            error_ms=NOW_MS - 20_000,
+            errors=3,
+            severity=Severity.WARNING,
+            problem="not read for 2m: 429 too many requests",
+        )
+    if number == 24 and row.asset == 2:  # as large as uint256 allows
+        return edit(row, amount=Amount(2**256 - 1), change_1h=None, change_24h=None)
+    if number == 26 and row.asset == 3:
+        return edit(
+            row,
+            amount=Amount(0),
+            mark="not activated",
+            change_1h=Amount(0),
+            severity=Severity.PROBLEM,
+            problem="not activated",
+        )
+    if row.asset == 3:
+        return edit(row, reserved=Amount(1_200_000))
+    return row
+
+
+def chain_states() -> tuple[ChainState, ...]:
+    """One live chain per consistency, and a stale one."""
+    return (
+        ChainState(
+            "base",
+            ChainKind.EVM,
+            "live",
+            swept_ms=NOW_MS - 4_000,
+            block=38_412_118,
+            block_hash="0x" + "5e" * 32,
+            block_ms=NOW_MS - 5_000,
+            first_block=38_412_118,
+            consistency=Consistency.PINNED,
+            endpoint="https://mainnet.base.example",
+            accounts=64,
+            unknown=1,
+            changed=6,
+            seconds=0.213,
+            requests=1,
+        ),
+        ChainState(
+            "xrpl",
+            ChainKind.XRPL,
+            "live",
+            swept_ms=NOW_MS - 4_000,
+            block=96_204_771,
+            block_hash="5E" * 32,
+            block_ms=NOW_MS - 6_000,
+            first_block=96_204_771,
+            consistency=Consistency.SAME_CALL,
+            endpoint="wss://s1.ripple.example",
+            accounts=32,
+            changed=2,
+            seconds=0.402,
+            requests=32,
+        ),
+        ChainState(
+            "tron",
+            ChainKind.TRON,
+            "stale",
+            reason="no reading for 2m 30s: endpoint B: 429 too many requests",
+            swept_ms=NOW_MS - 150_000,
+            block=61_204_118,
+            block_hash="0x" + "3a" * 32,
+            block_ms=NOW_MS - 152_000,
+            first_block=61_204_102,
+            consistency=Consistency.SPREAD,
+            endpoint="https://tron-a.example",
+            accounts=64,
+            unknown=2,
+            seconds=3.871,
+            requests=9,
+        ),
+    )
+
+
+def endpoint_healths() -> tuple[EndpointHealth, ...]:
+    """Endpoints in every state."""
+    return (
+        EndpointHealth(
+            "base",
+            "https://mainnet.base.example",
+            EndpointState.READY,
+            True,
+            "override scanner",
+            8192,
+            38_412_118,
+            0,
+            84,
+            210,
+            1_204,
+            2,
+            0.0017,
+        ),
+        EndpointHealth(
+            "base",
+            "https://base.public.example",
+            EndpointState.REFUSED,
+            last_error="answers for chain id 1, not 8453",
+            last_error_ms=NOW_MS - 3 * HOUR_MS,
+            requests=3,
+            errors=1,
+            error_rate=0.33,
+        ),
+        EndpointHealth(
+            "xrpl",
+            "wss://s1.ripple.example",
+            EndpointState.READY,
+            True,
+            "account_info",
+            1000,
+            96_204_771,
+            0,
+            61,
+            143,
+            88_210,
+            0,
+            0.0,
+            note="reserve 1 XRP + 0.2 XRP each",
+        ),
+        EndpointHealth(
+            "tron",
+            "https://tron-a.example",
+            EndpointState.READY,
+            True,
+            "multicall3",
+            20,
+            61_204_118,
+            4,
+            412,
+            1_950,
+            740,
+            31,
+            0.042,
+            last_error="read timed out after 10 s",
+            last_error_ms=NOW_MS - 42_000,
+        ),
+        EndpointHealth(
+            "tron",
+            "https://tron-b.example",
+            EndpointState.BACKING_OFF,
+            False,
+            "single",
+            1,
+            61_204_070,
+            52,
+            388,
+            920,
+            312,
+            210,
+            0.673,
+            last_error="429 too many requests (Retry-After 8 s)",
+            last_error_ms=NOW_MS - 4_000,
+            retry_at_ms=NOW_MS + 8_000,
+        ),
+        EndpointHealth("tron", "https://tron-c.example"),
+    )
+
+
+def totals() -> tuple[AssetTotal, ...]:
+    """The sum of every asset over the rows that are known (the absurd one left out)."""
+    rows = balances()
+    found = []
+    for asset in ASSETS:
+        known = [r for r in rows if r.asset == asset.id and r.amount is not None]
+        summed = sum(r.amount for r in known if r.amount is not None and r.amount < 2**200)
+        unknown = sum(1 for r in rows if r.asset == asset.id and r.amount is None)
+        found.append(AssetTotal(asset.id, Amount(summed), len(known), unknown))
+    return tuple(found)
+
+
+def stored_events() -> list[EventRecord]:
+    """What is in the store when a desk opens: ten minutes of ordinary life and its troubles."""
+    found: list[EventRecord] = []
+
+    def add(kind: str, ago_s: int, subject: str, **payload: Json) -> None:
+        found.append(
+            EventRecord(len(found) + 1, kind, "desk-01", NOW_MS - ago_s * 1000, subject, payload)
+        )
+
+    add("ENGINE_STARTED", 3600, "", version="0.1.0", agents=48)
+    for i, (old, new) in enumerate(((9, 8), (8, 6), (6, 3), (3, 0))):
+        add(
+            "AGENT_BALANCE_CHANGED",
+            2400 - i * 500,
+            "agent-0006",
+            agentId="agent-0006",
+            chain="base",
+            token="USDC",
+            contract=ASSETS[1].contract,
+            oldBalance=str(old * 3_100_000),
+            newBalance=str(new * 3_100_000),
+            change=str((new - old) * 3_100_000),
+            block=38_412_000 + i,
+            decimals=6,
+        )
+    add(
+        "AGENT_BALANCE_CHANGED",
+        620,
+        HOSTILE_AGENT,
+        agentId=HOSTILE_AGENT,
+        chain="base",
+        token="[blink]FREE[/]\x1b[31m",
+        contract="0xdead",
+        oldBalance="0",
+        newBalance="99",
+        change="99",
+        block=1,
+        decimals=0,
+    )
+    add(
+        "CHAIN_REORGANISED",
+        300,
+        "base",
+        chain="base",
+        commonBlock=38_411_990,
+        oldHead=38_411_993,
+        newHead=38_411_994,
+    )
+    add(
+        "ENDPOINT_STATE_CHANGED",
+        154,
+        "tron",
+        chain="tron",
+        endpoint="https://tron-b.example",
+        oldState="ready",
+        newState="backing off",
+        reason="429 too many requests (Retry-After 8 s)",
+    )
+    add(
+        "CHAIN_STATE_CHANGED",
+        90,
+        "tron",
+        chain="tron",
+        oldState="live",
+        newState="stale",
+        reason="no reading for 2m 30s: endpoint B: 429 too many requests",
+    )
+    add(
+        "LIMITS_CHANGED",
+        60,
+        "trading",
+        scope="group",
+        key="trading",
+        chain="base",
+        token="USDC",
+        floor="50000000",
+        target="200000000",
+    )
+    add(
+        "AGENT_BALANCE_CHANGED",
+        4,
+        WIDE_AGENT,
+        agentId=WIDE_AGENT,
+        chain="base",
+        token="ETH",
+        contract=None,
+        oldBalance=str(5 * 10**17),
+        newBalance=str(45 * 10**16),
+        change=str(-5 * 10**16),
+        block=38_412_118,
+        decimals=18,
+    )
+    return found
+
+
+class ScriptedEngine:
+    """EngineApi over the world above. `push`, `emit`, `lose` and `restore` are the script."""
+
+    def __init__(self, clock: ManualClock, *, environment: str = "", demo: bool = False) -> None:
+        self.clock = clock
+        self.executed: list[Command] = []
+        self.refuse: str = ""
+        self.closed = False
+        self.lost = ""
+        self._instance = "scripted-1"
+        self._version = 1
+        self._environment = environment
+        self._demo = demo
+        self._agents = {agent.id: agent for agent in agents()}
+        self._rows = {row.account: row for row in balances()}
+        self._chains = {chain.name: chain for chain in chain_states()}
+        self._endpoints = endpoint_healths()
+        self._totals = totals()
+        self._store = StoreHealth("sqlite", "/var/lib/bursar/gen-0001/bursar.db", "", 4_218_880)
+        self._clients = 0
+        self._events = stored_events()
+        self._patches: list[StatePatch] = []
+        self._moved = asyncio.Event()
+
+    # --- the script ------------------------------------------------------------------------
+
+    @property
+    def rows(self) -> dict[int, BalanceView]:
+        """The balances as the engine has them now, by account."""
+        return self._rows
+
+    def row_of(self, agent: str, asset: int) -> BalanceView:
+        """The one row of an agent and an asset."""
+        return next(r for r in self._rows.values() if r.agent == agent and r.asset == asset)
+
+    def push(
+        self,
+        *,
+        chains: tuple[ChainState, ...] = (),
+        balances: tuple[BalanceView, ...] = (),
+        agents: tuple[Agent, ...] = (),
+        endpoints: tuple[EndpointHealth, ...] | None = None,
+        removed: tuple[int, ...] = (),
+        store: StoreHealth | None = None,
+        clients: int | None = None,
+    ) -> None:
+        """Change the state and tell every reader."""
+        self._version += 1
+        self._chains |= {chain.name: chain for chain in chains}
+        self._rows |= {row.account: row for row in balances}
+        self._agents |= {agent.id: agent for agent in agents}
+        self._endpoints = self._endpoints if endpoints is None else endpoints
+        self._store = store or self._store
+        self._clients = self._clients if clients is None else clients
+        for account in removed:
+            self._rows.pop(account, None)
+        self._patches.append(
+            StatePatch(
+                self._version,
+                self.clock.now_ms(),
+                chains=chains,
+                balances=balances,
+                agents=agents,
+                endpoints=endpoints,
+                removed=removed,
+                store=store,
+                clients=clients,
+            )
+        )
+        self._wake()
+
+    def emit(self, kind: str, subject: str, **payload: Json) -> EventRecord:
+        """Store an event and tell every reader."""
+        record = EventRecord(
+            len(self._events) + 1, kind, "desk-01", self.clock.now_ms(), subject, payload
+        )
+        self._events.append(record)
+        self._wake()
+        return record
+
+    def lose(self, reason: str = "the engine's socket was closed") -> None:
+        """Go away: every call and every stream ends by EngineLostError."""
+        self.lost = reason
+        self._wake()
+
+    def restore(self) -> None:
+        """Come back as a new engine over the same store."""
+        self.lost = ""
+        self._instance += "+"
+        self._version = 1
+        self._patches.clear()
+
+    def _wake(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    def _here(self) -> None:
+        if self.lost:
+            raise EngineLostError(self.lost)
+
+    # --- EngineApi -------------------------------------------------------------------------
+
+    async def state(self) -> EngineState:
+        self._here()
+        return EngineState(
+            instance=self._instance,
+            version=self._version,
+            seq=len(self._events),
+            now_ms=self.clock.now_ms(),
+            started_ms=NOW_MS - HOUR_MS,
+            node_id="desk-01",
+            environment=self._environment,
+            demo=self._demo,
+            interval_ms=30_000,
+            chains=tuple(self._chains.values()),
+            endpoints=self._endpoints,
+            assets=ASSETS,
+            agents=tuple(self._agents.values()),
+            balances=tuple(self._rows.values()),
+            totals=self._totals,
+            store=self._store,
+            clients=self._clients,
+        )
+
+    async def updates(self, after_version: int, after_seq: int) -> AsyncIterator[Update]:
+        seen = after_seq
+        version = after_version
+        while True:
+            moved = self._moved
+            self._here()
+            for patch in [p for p in self._patches if p.version > version]:
+                version = patch.version
+                yield patch
+            for record in [e for e in self._events if e.seq > seen]:
+                seen = record.seq
+                yield record
+            await moved.wait()
+
+    async def events(self, query: EventQuery) -> Sequence[EventRecord]:
+        self._here()
+        found = [
+            e
+            for e in self._events
+            if e.seq > query.after_seq
+            and (not query.types or e.type in query.types)
+            and (not query.subject or e.subject == query.subject)
+            and query.since_ms <= e.time_ms
+            and (not query.until_ms or e.time_ms < query.until_ms)
+            and (
+                not query.text or query.text.lower() in f"{e.type} {e.subject} {e.payload}".lower()
+            )
+        ]
+        return found[-query.limit :] if query.newest else found[: query.limit]
+
+    async def history(
+        self, agent: str, chain: str, asset: str, start_ms: int, end_ms: int
+    ) -> History:
+        """A falling saw with a top-up every two hours, from the row's present amount back, and
+        one gap of half an hour that ended an hour ago."""
+        self._here()
+        by_id = {a.id: a for a in ASSETS}
+        row = next(
+            r
+            for r in self._rows.values()
+            if r.agent == agent
+            and r.chain == chain
+            and asset in (by_id[r.asset].symbol, by_id[r.asset].contract)
+        )
+        points = [
+            HistoryPoint(at, Amount(self._then(row, at)), row.block - (NOW_MS - at) // 2000)
+            for at in range(start_ms - start_ms % (5 * MINUTE_MS), end_ms, 5 * MINUTE_MS)
+            if at >= start_ms and not NOW_MS - 90 * MINUTE_MS <= at < NOW_MS - HOUR_MS
+        ]
+        if points:
+            points[0] = msgspec.structs.replace(points[0], time_ms=start_ms, carried=True)
+        gap = (NOW_MS - 90 * MINUTE_MS, NOW_MS - HOUR_MS)
+        gaps = (gap,) if start_ms <= gap[0] and gap[1] <= end_ms else ()
+        return History(tuple(points), gaps)
+
+    def _then(self, row: BalanceView, at_ms: int) -> int:
+        hours = (NOW_MS - at_ms) / HOUR_MS
+        unit = max(int(row.amount or 0), 40_000_000) // 100
+        saw = (hours + row.account * 0.37) % 2.0
+        wave = math.sin(hours / 5 + row.account)
+        return int(row.amount or 0) + unit * int(10 * saw + 6 + 6 * wave)
+
+    async def sparklines(
+        self, accounts: Sequence[int], start_ms: int, end_ms: int, buckets: int
+    ) -> dict[int, tuple[int | None, ...]]:
+        self._here()
+        step = (end_ms - start_ms) // buckets
+        found: dict[int, tuple[int | None, ...]] = {}
+        for account in accounts:
+            row = self._rows.get(account)
+            if row is not None and row.amount is not None:
+                found[account] = tuple(
+                    self._then(row, start_ms + (i + 1) * step) for i in range(buckets)
+                )
+        return found
+
+    async def execute(self, command: Command) -> Outcome:
+        self._here()
+        if self.refuse:
+            raise CommandRefusedError(self.refuse)
+        self.executed.append(command)
+        match command:
+            case SyncNow(chains=chains):
+                return Outcome(f"read {len(chains or self._chains)} chains", 0)
+            case TagAgents():
+                return self._tag(command)
+            case SetLimits():
+                return Outcome(
+                    f"limits of {command.asset} set for {command.scope} {command.key}", 1
+                )
+            case ImportWallets(rows=rows):
+                for row in rows:
+                    if not row.address:
+                        raise CommandRefusedError(f"{row.agent}: an address is missing")
+                return Outcome(f"{len(rows)} address registered", len(rows))
+
+    def _tag(self, command: TagAgents) -> Outcome:
+        changed = []
+        for name in command.agents:
+            agent = self._agents[name]
+            tags = [t for t in agent.tags if t not in command.remove]
+            tags += [t for t in command.add if t not in tags]
+            group = agent.group if command.group is None else command.group
+            changed.append(msgspec.structs.replace(agent, group=group, tags=tuple(tags)))
+        self.push(agents=tuple(changed))
+        return Outcome(f"{len(changed)} agents tagged", len(changed))
+
+    async def close(self) -> None:
+        self.closed = True
+        self._wake()

@@ -1,0 +1,347 @@
+"""What the desk holds of the engine: one picture, fed by the update stream, drained per tick.
+
+The pump folds whatever arrives into a pending picture; once per tick the drain makes it the
+shown one and sets a frozen snapshot per concern on reactive attributes, which widgets watch.
+So a burst of a thousand changes costs one repaint, and a paused desk costs none. A lost engine
+is a state, not an error: the last picture stays, and the session comes back by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+
+import msgspec
+from textual.dom import DOMNode
+from textual.reactive import var
+
+from core.api import (
+    AssetTotal,
+    BalanceView,
+    ChainState,
+    Command,
+    CommandRefusedError,
+    EngineApi,
+    EngineLostError,
+    EngineState,
+    EventQuery,
+    Outcome,
+    StatePatch,
+    StoreHealth,
+)
+from core.events import EventRecord
+from core.model import Agent, Asset, BursarError, Clock, EndpointHealth
+
+EVENT_TAIL = 2_000
+"""Events kept for the screen; older ones are read from the store."""
+FIRST_EVENTS = 500
+"""Events read at the start."""
+PERIODS_S = (0.25, 0.5, 1.0, 2.0, 5.0)
+"""The rates of display, fastest first: 4 Hz to 0.2 Hz."""
+RETRY_S = (0.5, 1.0, 2.0, 4.0, 5.0)
+"""Waits before each new try to reach a lost engine; the last one repeats."""
+
+
+class Phase(StrEnum):
+    """How this desk stands with its engine."""
+
+    CONNECTING = "connecting"
+    LIVE = "live"
+    LOST = "lost"
+    FAILED = "failed"  # the engine cannot start: trying again would say the same
+
+
+class Link(msgspec.Struct, frozen=True):
+    """The connection and who is at its other end. `reason` says why it is lost or failed."""
+
+    phase: Phase = Phase.CONNECTING
+    reason: str = ""
+    attempt: int = 0
+    node_id: str = ""
+    environment: str = ""
+    demo: bool = False
+    started_ms: int = 0
+    interval_ms: int = 30_000
+    clients: int = 0
+
+
+class FleetChange(msgspec.Struct, frozen=True):
+    """What the last drain did to the fleet. `serial` counts drains that changed it.
+
+    `dirty` are account ids with a new view, `removed` ids that are gone; `reshaped` says that
+    agents or assets changed too, or that the whole picture is new.
+    """
+
+    serial: int = 0
+    dirty: frozenset[int] = frozenset()
+    removed: frozenset[int] = frozenset()
+    reshaped: bool = False
+
+
+class EventTail(msgspec.Struct, frozen=True):
+    """The newest events, ascending; the last `fresh` of them came with this drain and are
+    news (what was stored before this desk looked is not)."""
+
+    records: tuple[EventRecord, ...] = ()
+    fresh: int = 0
+
+    @property
+    def news(self) -> tuple[EventRecord, ...]:
+        """The events that came with this drain."""
+        return self.records[len(self.records) - self.fresh :]
+
+
+class Session(DOMNode):
+    """One desk's side of an engine. `run` is its life; the app owns the task."""
+
+    link: var[Link] = var(Link())
+    chains: var[tuple[ChainState, ...]] = var(())
+    endpoints: var[tuple[EndpointHealth, ...]] = var(())
+    totals: var[tuple[AssetTotal, ...]] = var(())
+    store: var[StoreHealth | None] = var(None)
+    events: var[EventTail] = var(EventTail())
+    fleet: var[FleetChange] = var(FleetChange())
+    paused: var[bool] = var(False)
+    period_s: var[float] = var(1.0)
+    pulse: var[int] = var(0)
+    """Counts ticks, also paused ones: for what moves with the clock alone."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[EngineApi]],
+        clock: Clock,
+        *,
+        period_s: float = 1.0,
+        read_only: bool = False,
+    ) -> None:
+        super().__init__()
+        self.clock = clock
+        self.read_only = read_only
+        self.agents: dict[str, Agent] = {}
+        self.assets: dict[int, Asset] = {}
+        self.accounts: dict[int, BalanceView] = {}
+        """The shown picture; changes only in a drain."""
+        self._connect = connect
+        self._api: EngineApi | None = None
+        self._version = 0
+        self._last_seq = 0
+        self._tail: deque[EventRecord] = deque(maxlen=EVENT_TAIL)
+        self._fresh: deque[EventRecord] = deque(maxlen=EVENT_TAIL)
+        self._pending = _Pending()
+        self._full: EngineState | None = None
+        self.set_reactive(Session.period_s, period_s)
+
+    # --- life ------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Connect, follow, come back after losses; until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._tick_forever(), name="desk tick")
+            tasks.create_task(self._follow_forever(), name="desk updates")
+
+    async def close(self) -> None:
+        """Stop or detach the engine, once."""
+        api, self._api = self._api, None
+        if api is not None:
+            await api.close()
+
+    async def _follow_forever(self) -> None:
+        attempt = 0
+        while True:
+            try:
+                if self._api is None:
+                    self._api = await self._connect()
+                await self._begin(self._api)
+                attempt = 0
+                await self._follow(self._api)
+                raise EngineLostError("the engine stopped")
+            except EngineLostError as error:
+                self.link = msgspec.structs.replace(
+                    self.link, phase=Phase.LOST, reason=str(error), attempt=attempt
+                )
+            except BursarError as error:
+                self.link = msgspec.structs.replace(
+                    self.link, phase=Phase.FAILED, reason=str(error)
+                )
+                return
+            await self.clock.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+            attempt += 1
+
+    async def _begin(self, api: EngineApi) -> None:
+        """Take the whole state and show it at once, paused or not."""
+        state = await api.state()
+        if state.seq < self._last_seq:  # another store stands behind the door now
+            self._last_seq = 0
+            self._tail.clear()
+            self._fresh.clear()
+        self._take(state)
+        self.drain(force=True)
+        if not self._tail:
+            stored = await api.events(EventQuery(limit=FIRST_EVENTS, newest=True))
+            self._tail.extend(stored)
+            self._last_seq = max(state.seq, stored[-1].seq if stored else 0)
+            self.events = EventTail(tuple(self._tail))
+
+    async def _follow(self, api: EngineApi) -> None:
+        async for update in api.updates(self._version, self._last_seq):
+            if isinstance(update, StatePatch):
+                self._fold(update)
+            elif update.seq > self._last_seq:
+                self._last_seq = update.seq
+                self._fresh.append(update)
+
+    async def _tick_forever(self) -> None:
+        while True:
+            await self.clock.sleep(self.period_s)
+            self.drain()
+
+    # --- the picture -----------------------------------------------------------------------
+
+    def _take(self, state: EngineState) -> None:
+        self._version = state.version
+        self._pending = _Pending()
+        self._full = state
+        self._show_link(state)
+
+    def _show_link(self, state: EngineState) -> None:
+        self.link = Link(
+            phase=Phase.LIVE,
+            node_id=state.node_id,
+            environment=state.environment,
+            demo=state.demo,
+            started_ms=state.started_ms,
+            interval_ms=state.interval_ms,
+            clients=state.clients,
+        )
+
+    def _fold(self, patch: StatePatch) -> None:
+        """Add a patch to what waits for the next drain."""
+        self._version = patch.version
+        waiting = self._pending
+        waiting.chains |= {chain.name: chain for chain in patch.chains}
+        waiting.assets |= {asset.id: asset for asset in patch.assets}
+        waiting.agents |= {agent.id: agent for agent in patch.agents}
+        for row in patch.balances:
+            waiting.accounts[row.account] = row
+            waiting.removed.discard(row.account)
+        for account in patch.removed:
+            waiting.accounts.pop(account, None)
+            waiting.removed.add(account)
+        if patch.endpoints is not None:
+            waiting.endpoints = patch.endpoints
+        if patch.totals is not None:
+            waiting.totals = patch.totals
+        if patch.store is not None:
+            waiting.store = patch.store
+        if patch.clients is not None and patch.clients != self.link.clients:
+            self.link = msgspec.structs.replace(self.link, clients=patch.clients)
+
+    def drain(self, *, force: bool = False) -> None:
+        """Make what arrived the shown picture; a paused session keeps its own unless forced."""
+        if force or not self.paused:
+            self._drain_state()
+            self._drain_events()
+        self.pulse += 1
+
+    def _drain_state(self) -> None:
+        full, self._full = self._full, None
+        waiting, self._pending = self._pending, _Pending()
+        reshaped = full is not None
+        gone: set[int] = set()
+        if full is not None:
+            gone = set(self.accounts)
+            self.agents = {agent.id: agent for agent in full.agents}
+            self.assets = {asset.id: asset for asset in full.assets}
+            self.accounts = {row.account: row for row in full.balances}
+            gone -= set(self.accounts)
+            self.chains, self.endpoints, self.totals = full.chains, full.endpoints, full.totals
+            self.store = full.store
+        if waiting.agents or waiting.assets:
+            self.agents |= waiting.agents
+            self.assets |= waiting.assets
+            reshaped = True
+        if waiting.chains:
+            self.chains = tuple(
+                ({chain.name: chain for chain in self.chains} | waiting.chains).values()
+            )
+        if waiting.endpoints is not None:
+            self.endpoints = waiting.endpoints
+        if waiting.totals is not None:
+            self.totals = waiting.totals
+        if waiting.store is not None:
+            self.store = waiting.store
+        removed = {account for account in waiting.removed if account in self.accounts}
+        for account in removed:
+            del self.accounts[account]
+        self.accounts |= waiting.accounts
+        if reshaped or waiting.accounts or removed:
+            self.fleet = FleetChange(
+                serial=self.fleet.serial + 1,
+                dirty=frozenset(self.accounts if full is not None else waiting.accounts),
+                removed=frozenset(removed | gone),
+                reshaped=reshaped,
+            )
+
+    def _drain_events(self) -> None:
+        if self._fresh:
+            fresh = len(self._fresh)
+            self._tail.extend(self._fresh)
+            self._fresh.clear()
+            self.events = EventTail(tuple(self._tail), fresh)
+
+    # --- what a desk may ask ---------------------------------------------------------------
+
+    @property
+    def api(self) -> EngineApi:
+        """The engine, for questions. Raises EngineLostError while there is none."""
+        if self._api is None:
+            raise EngineLostError("the engine is not there yet")
+        return self._api
+
+    @property
+    def writable(self) -> bool:
+        """Whether a command could be given now."""
+        return not self.read_only and self.link.phase is Phase.LIVE
+
+    async def execute(self, command: Command) -> Outcome:
+        """Give a command. Raises CommandRefusedError (always on a read-only desk)."""
+        if self.read_only:
+            raise CommandRefusedError("this desk is read-only; start one without --read-only")
+        return await self.api.execute(command)
+
+    def change_rate(self, steps: int) -> float:
+        """Faster (positive) or slower by so many steps; returns the seconds between pictures."""
+        nearest = min(range(len(PERIODS_S)), key=lambda i: abs(PERIODS_S[i] - self.period_s))
+        self.period_s = PERIODS_S[max(0, min(len(PERIODS_S) - 1, nearest - steps))]
+        return self.period_s
+
+    def now_ms(self) -> int:
+        """Wall clock in milliseconds since the epoch."""
+        return self.clock.now_ms()
+
+
+class _Pending:
+    """What arrived since the last drain, newest per key."""
+
+    __slots__ = (
+        "accounts",
+        "agents",
+        "assets",
+        "chains",
+        "endpoints",
+        "removed",
+        "store",
+        "totals",
+    )
+
+    def __init__(self) -> None:
+        self.chains: dict[str, ChainState] = {}
+        self.assets: dict[int, Asset] = {}
+        self.agents: dict[str, Agent] = {}
+        self.accounts: dict[int, BalanceView] = {}
+        self.removed: set[int] = set()
+        self.endpoints: tuple[EndpointHealth, ...] | None = None
+        self.totals: tuple[AssetTotal, ...] | None = None
+        self.store: StoreHealth | None = None
