@@ -1,0 +1,1 @@
+"""Balances of EVM chains: the scanner, the ladder of read techniques, the reader."""
