@@ -53,16 +53,16 @@ COLUMNS: Mapping[str, Column] = {
         Column("agent", "AGENT", "agent id", 14, 20, 0),
         Column("chain", "CHAIN", "chain", 6, 8, 2),
         Column("asset", "ASSET", "symbol of the asset", 6, 8, 0),
-        Column("balance", "BALANCE", "balance, exact", 18, 28, 0, True),
+        Column("balance", "BALANCE ", "balance, a cut marked", 18, 18, 0, True),
         Column("change", "Δ1h", "change over the last hour", 10, 12, 3, True),
         Column("runway", "RUNWAY", "time until the floor at the present rate", 7, 7, 4, True),
         Column("trend", "TREND", "the last hour as a sparkline", 10, 12, 6),
         Column("state", "STATE", "state of the wallet", 9, 9, 5),
         Column("checked", "CHECKED", "when it was last read, ~ if that failed", 7, 7, 7),
         Column("change24h", "Δ24h", "change over the last day", 10, 12, 8, True),
-        Column("floor", "FLOOR", "balance below which it is a problem", 18, 20, 9, True),
-        Column("target", "TARGET", "balance a top-up brings it to", 18, 20, 10, True),
-        Column("reserved", "RESERVED", "what the chain does not let go", 18, 20, 11, True),
+        Column("floor", "FLOOR ", "balance below which it is a problem", 18, 20, 9, True),
+        Column("target", "TARGET ", "balance a top-up brings it to", 18, 20, 10, True),
+        Column("reserved", "RESERVED ", "what the chain does not let go", 18, 20, 11, True),
         Column("group", "GROUP", "group of the agent", 10, 16, 12),
         Column("tags", "TAGS", "tags of the agent", 12, 24, 13),
         Column("address", "ADDRESS", "address on the chain", 15, 44, 14),
@@ -85,7 +85,7 @@ DEFAULT_COLUMNS = (
 )
 
 _GAP = 1
-_GROWTH = ("balance", "agent", "asset", "chain", "change", "trend", "problem", "address")
+_GROWTH = ("agent", "asset", "change", "trend", "chain", "problem", "address", "tags", "group")
 _SORTS = frozenset(sort.value for sort in SortKey)
 
 
@@ -94,12 +94,11 @@ def sort_key(column: str) -> SortKey | None:
     return SortKey(column) if column in _SORTS else None
 
 
-def lay_out(chosen: Sequence[str], width: int, places: int = text.PLACES) -> tuple[Placed, ...]:
+def lay_out(chosen: Sequence[str], width: int) -> tuple[Placed, ...]:
     """Place the chosen columns, in their order, in `width` cells.
 
     Columns leave by `drop` until the rest fits or only those that never leave are left (then
-    the table scrolls sideways). Room that is left over goes to the columns that can use it;
-    `places` is how many decimal places the fleet's assets have at most.
+    the table scrolls sideways). Room that is left over goes to the columns that can use it.
     """
     kept = [COLUMNS[key] for key in dict.fromkeys(chosen) if key in COLUMNS]
     while _needed(kept) > width:
@@ -111,9 +110,7 @@ def lay_out(chosen: Sequence[str], width: int, places: int = text.PLACES) -> tup
     widths = {column.key: column.width for column in kept}
     for key in _GROWTH:
         if key in widths and room > 0:
-            column = COLUMNS[key]
-            limit = min(column.limit, 14 + places) if key == "balance" else column.limit
-            more = min(room, max(0, limit - column.width))
+            more = min(room, COLUMNS[key].limit - widths[key])
             widths[key] += more
             room -= more
     placed: list[Placed] = []
@@ -139,7 +136,7 @@ def title(placed: Placed, sort: SortKey, is_descending: bool, signs: text.Glyphs
     heading = placed.column.title.replace("Δ", signs.change)
     if placed.column.key == sort.value:
         arrow = signs.descending if is_descending else signs.ascending
-        heading = arrow if placed.width < 3 else f"{heading}{arrow}"
+        heading = arrow if placed.width < 3 else f"{heading.rstrip()}{arrow}"
     return text.fit(heading, placed.width, right=placed.column.right, cut=signs.cut)
 
 
@@ -156,15 +153,14 @@ def _balance(row: FleetRow, width: int, drawing: Drawing) -> str:
     amount = row.view.amount
     signs = drawing.signs
     mark = signs.stale if row.view.error else ""
-    places = max(text.PLACES, width - 14)
     if amount is None:
-        return "unknown" + " " * (places + 1) + (mark or " ")
-    return text.aligned(amount, row.asset.decimals, width, places, mark, signs.cut)
+        return "unknown" + (mark or " ")
+    return text.aligned(amount, row.asset.decimals, width, mark=mark, cut=signs.cut)
 
 
 def _limit(amount: int | None, row: FleetRow, width: int, drawing: Drawing) -> str:
     if amount is None:
-        return "-" + " " * (text.PLACES + 2)
+        return "- "
     return text.aligned(amount, row.asset.decimals, width, cut=drawing.signs.cut)
 
 

@@ -72,14 +72,15 @@ class FleetTable(ScrollView, can_focus=True):
         height: 1fr;
         color: $foreground;
         background: $background;
+        scrollbar-gutter: stable;
         scrollbar-size-vertical: 1;
         scrollbar-size-horizontal: 1;
         & > .fleet-table--header { color: $text-muted; text-style: bold; background: $surface; }
         & > .fleet-table--row { color: $foreground; }
         & > .fleet-table--warning { color: $text-warning; text-style: bold; }
         & > .fleet-table--problem { color: $text-error; text-style: bold; }
-        & > .fleet-table--stale { color: $foreground 60%; }
-        & > .fleet-table--trend { color: $text-accent; }
+        & > .fleet-table--stale { color: $text-muted; }
+        & > .fleet-table--trend { color: $secondary; }
         & > .fleet-table--cursor {
             color: $block-cursor-foreground;
             background: $block-cursor-background;
@@ -176,7 +177,7 @@ class FleetTable(ScrollView, can_focus=True):
         self._ascii_only = ascii_only
         self._signs = text.glyphs(ascii_only)
         self._layout: tuple[Placed, ...] = ()
-        self._layout_for: tuple[int, int, tuple[str, ...]] | None = None
+        self._layout_for: tuple[int, tuple[str, ...]] | None = None
         self._layout_serial = 0
         self._order_seen = -1
         self._cursor_at = 0
@@ -360,13 +361,12 @@ class FleetTable(ScrollView, can_focus=True):
         return self._layout[-1].x + self._layout[-1].width if self._layout else 0
 
     def _place_columns(self) -> None:
-        places = max((asset.decimals for asset in self.model.assets.values()), default=0)
         width = self.scrollable_content_region.width
-        wanted = (width, places, self._chosen)
+        wanted = (width, self._chosen)
         if wanted == self._layout_for:
             return
         self._layout_for = wanted
-        self._layout = lay_out(self._chosen, width, places)
+        self._layout = lay_out(self._chosen, width)
         self._layout_serial += 1
         self.virtual_size = Size(self._row_width, len(self.model.order) + HEADER_LINES)
         self.refresh()
