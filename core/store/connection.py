@@ -21,7 +21,6 @@ from core.store.schema import (
     SCHEMA_VERSION,
     check_header,
     migrate,
-    refuse_newer,
     schema_version,
 )
 
@@ -145,14 +144,13 @@ class Database:
             self.path.chmod(0o600)
         connection = self._plain("mode=rw")
         try:
-            refuse_newer(self.path, schema_version(connection))  # as the log has it
+            migrate(connection, self.path)  # first: it refuses before anything is written
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
             connection.execute(f"PRAGMA journal_size_limit = {_WAL_PAGES * 4096}")
             connection.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}")
-            migrate(connection, self.path)
         except BaseException:
             connection.close()
             raise

@@ -259,13 +259,21 @@ def migrate(
     connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration] = MIGRATIONS
 ) -> int:
     """Bring an open database (in autocommit mode) to the last of `migrations`; answers how many
-    ran. Raises SchemaTooNewError before anything is written."""
-    version = schema_version(connection)
+    ran. Raises SchemaTooNewError, or StoreError for another program's database, before anything
+    is written."""
+    version, tables = connection.execute(
+        "SELECT user_version, (SELECT count(*) FROM sqlite_master) FROM pragma_user_version"
+    ).fetchone()  # in one statement: another process may be creating the database right now
     refuse_newer(path, version, migrations[-1].version)
+    if version == 0 and tables:
+        raise StoreError(f"{path}: is another program's database; name another file")
     due = [step for step in migrations if step.version > version]
     for step in due:
         connection.execute("BEGIN IMMEDIATE")
         try:
+            if schema_version(connection) >= step.version:  # another process was faster
+                connection.execute("ROLLBACK")
+                continue
             for statement in step.statements:
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
