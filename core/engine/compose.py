@@ -6,13 +6,18 @@ one of its chain.
 
 from __future__ import annotations
 
+import asyncio
 import time
+from pathlib import Path
+
+import msgspec
 
 from core.chains.addresses import AddressError, parse_address
 from core.chains.protocol import ChainReader, EndpointMemory
 from core.config import AssetSettings, ChainSettings, ConfigError, Settings
 from core.model import Amount, Asset, ChainKind, Clock, parse_amount
 from core.store.protocol import Limit, NewAsset, Registry
+from core.store.sqlite import SqliteStore
 
 
 class SystemClock:
@@ -25,8 +30,6 @@ class SystemClock:
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        import asyncio
-
         await asyncio.sleep(seconds)
 
 
@@ -76,6 +79,19 @@ def build_reader(
     )
 
 
+class ConfiguredStore(SqliteStore):
+    """The store, whose registry carries the floors, targets and prices of the settings."""
+
+    def __init__(self, path: Path, settings: Settings) -> None:
+        super().__init__(
+            path, settings.settlement.node_id, interval_ms=int(settings.polling.interval)
+        )
+        self._settings = settings
+
+    async def registry(self) -> Registry:
+        return with_configured_limits(await super().registry(), self._settings)
+
+
 def configured_assets(settings: Settings) -> tuple[NewAsset, ...]:
     """Assets as the registry takes them. Raises ConfigError for a contract that is no address."""
     kinds = {chain.name: chain.kind for chain in settings.chain}
@@ -98,8 +114,6 @@ def configured_assets(settings: Settings) -> tuple[NewAsset, ...]:
 def with_configured_limits(registry: Registry, settings: Settings) -> Registry:
     """The registry with the floors, targets and prices of the settings; limits that an operator
     set while running come after the configured ones and so win."""
-    import msgspec
-
     by_identity = {_identity(asset, settings): asset for asset in settings.asset}
     assets = []
     limits: list[Limit] = []

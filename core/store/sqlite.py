@@ -54,15 +54,10 @@ class SqliteStore:
         self._interval_ms = interval_ms
         self._database = Database(self.path, busy_ms=busy_ms)
 
-    @classmethod
-    async def open_read_only(
-        cls, path: Path | str, *, interval_ms: int = 30_000, busy_ms: int = 5_000
-    ) -> SqliteStore:
-        """An open store on an existing database that migrates nothing and writes nothing, beside
-        a running engine or without one. Raises StoreError, also from every method that writes."""
-        store = cls(path, "", interval_ms=interval_ms, busy_ms=busy_ms)
-        await store._database.open_read_only()
-        return store
+    async def open_read_only(self) -> None:
+        """Open an existing database to migrate nothing and write nothing, beside a running
+        engine or without one. Raises StoreError, also from every method that writes."""
+        await self._database.open_read_only()
 
     async def open(self) -> None:
         await self._database.open()
