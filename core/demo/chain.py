@@ -27,15 +27,6 @@ def account_hash(seed: int, chain: str, agent: int) -> bytes:
     return sha256(f"bursar demo {seed} {chain} {agent}".encode()).digest()[:20]
 
 
-def _checksummed(digits: str) -> str:
-    """EIP-55 spelling of 40 lower-case hex digits."""
-    from Crypto.Hash import keccak  # here: a server that only compares needs no Keccak
-
-    mask = keccak.new(data=digits.encode(), digest_bits=256).hexdigest()
-    pairs = zip(digits, mask, strict=False)
-    return "0x" + "".join(d.upper() if m > "7" else d for d, m in pairs)
-
-
 class Point(NamedTuple):
     """A balance as it stood at a block of the past."""
 
@@ -243,7 +234,7 @@ class WorldChain:
         """Blocks to sample a past at: dense in the last hour, sparse beyond a week."""
         numbers = sorted({self.block_at(at) for at in sample_times(since_ms, until_ms, points)})
         seconds = ((self.second_of(n), n) for n in numbers)
-        return [(s * 1000, n, moment_at(s)) for s, n in seconds if s * 1000 >= since_ms]
+        return [(second * 1000, n, moment_at(second)) for second, n in seconds]
 
     # addresses
 
@@ -254,7 +245,9 @@ class WorldChain:
             return xrpl_address(account)
         if self.plan.kind is ChainKind.TRON:
             return tron_address(account)
-        return _checksummed(account.hex())
+        from core.chains.evm.address import checksum  # a server only compares: no Keccak there
+
+        return checksum("0x" + account.hex())
 
     @cached_property
     def _numbers(self) -> dict[str | None, int]:

@@ -93,8 +93,12 @@ SCHEDULE: Final[tuple[Incident, ...]] = (
         endpoints=(0,), fault=Fault.SERVER_ERROR,
     ),
     EndpointFault(
-        60, 95, "xrpl", "xrpl validates no new ledger: the head stands still",
-        endpoints=(0, 1), fault=Fault.STALE,
+        48, 100, "xrpl", "xrpl #2 validates no new ledger: its head stands still",
+        endpoints=(1,), fault=Fault.STALE,
+    ),
+    EndpointFault(
+        64, 95, "xrpl", "xrpl #1 is too busy; only #2, which lags, is left",
+        endpoints=(0,), fault=Fault.SERVER_ERROR,
     ),
     EndpointFault(
         105, 120, "xrpl", "xrpl #1 resets its connections; #2 takes over",

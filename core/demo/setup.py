@@ -1,0 +1,117 @@
+"""What a demo is started with: a configuration, wallets, and a past for the charts.
+
+The configuration is text like any operator's, so the engine is composed from it as always;
+only the endpoints are simulated. `host_demo` does it all for the command line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Final
+
+from core.demo.cast import ASSETS, CHAINS
+from core.demo.chain import DAY_MS
+from core.demo.incidents import Incident, active
+from core.demo.world import World
+from core.model import ChainKind, human
+from core.store.protocol import HistoryRow, NewAsset, NewWallet, Store
+
+CHAIN_KINDS: Final[tuple[tuple[str, ChainKind], ...]] = tuple((c.name, c.kind) for c in CHAINS)
+NEW_ASSETS: Final = tuple(
+    NewAsset(a.chain, a.symbol, a.name, a.decimals, a.contract) for a in ASSETS
+)
+
+_PAST_DAYS: Final = 30
+_PAST_ROWS: Final = 80_000  # a past as rich as this allows, whatever the size of the fleet
+_ROWS_AT_ONCE: Final = 20_000
+
+
+def interval_ms(agents: int) -> int:
+    """How often a demo reads its chains: a large fleet less often."""
+    return 2_000 if agents <= 1_000 else 10_000
+
+
+def config_text(world: World, urls: dict[str, tuple[str, ...]], data_dir: Path) -> str:
+    """The demo's configuration as TOML (see `core.config.parse_settings`)."""
+    seconds = interval_ms(world.size) // 1000
+    parts = [
+        f"data_dir = {_quoted(str(data_dir))}",
+        f'[polling]\ninterval = "{seconds}s"',
+        '[problems]\nrunway = "2h"',
+        '[ui]\nenvironment = "demo"',
+        '[settlement]\nnode_id = "bursar-demo"',
+    ]
+    for plan in CHAINS:
+        lines = ["[[chain]]", f"name = {_quoted(plan.name)}", f"kind = {_quoted(plan.kind)}"]
+        if plan.kind is ChainKind.EVM:
+            lines.append(f"chain_id = {plan.chain_id}")
+        listed = ", ".join(_quoted(url) for url in urls[plan.name])
+        parts.append("\n".join([*lines, f"endpoints = [{listed}]"]))
+    for asset in ASSETS:
+        lines = [
+            "[[asset]]",
+            f"chain = {_quoted(asset.chain)}",
+            f"symbol = {_quoted(asset.symbol)}",
+            f"name = {_quoted(asset.name)}",
+            f"decimals = {asset.decimals}",
+            f"floor = {_quoted(human(asset.floor, asset.decimals))}",
+            f"target = {_quoted(human(asset.target, asset.decimals))}",
+            f"price = {_quoted(asset.price)}",
+        ]
+        if asset.contract is not None:
+            lines.append(f"contract = {_quoted(asset.contract)}")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string; JSON's escapes are a subset of TOML's."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def wallets(world: World) -> tuple[NewWallet, ...]:
+    """Every address of the fleet, as it would be imported."""
+    return tuple(
+        NewWallet(agent.id, chain, address, group=agent.group, tags=agent.tags)
+        for agent in world.agents
+        for chain, address in agent.addresses.items()
+    )
+
+
+def incidents_at(world: World, at_ms: int) -> tuple[Incident, ...]:
+    """What goes wrong at a moment, to be shown as simulated."""
+    return active(world.start_ms, at_ms)
+
+
+async def seed_store(store: Store, world: World, now_ms: int, *, days: int = _PAST_DAYS) -> int:
+    """Give a store that knows the fleet its past up to `now_ms`; answers the rows written.
+
+    Each row is what the account's balance really was at its block. A large fleet gets fewer
+    rows an account, four at least.
+    """
+    registry = await store.registry()
+    numbers = {agent.id: number for number, agent in enumerate(world.agents)}
+    ours = {(a.chain, a.symbol): a for a in ASSETS}
+    asset_of = {a.id: ours.get((a.chain, a.symbol)) for a in registry.assets}
+    points = min(60, max(4, _PAST_ROWS // max(1, len(registry.accounts))))
+    since_ms = now_ms - days * DAY_MS
+    grids = {name: chain.grid(since_ms, now_ms, points) for name, chain in world.chains.items()}
+    rows: list[HistoryRow] = []
+    written = 0
+    for index, account in enumerate(registry.accounts):
+        number, asset = numbers.get(account.agent), asset_of.get(account.asset)
+        if number is None or asset is None:
+            continue  # watched by the operator: no account of this world
+        past = world.chain(asset.chain).past(number, asset, grids[asset.chain])
+        rows += [HistoryRow(account.id, p.time_ms, p.block, p.amount) for p in past]
+        if len(rows) >= _ROWS_AT_ONCE:
+            await store.put_history(rows)
+            written += len(rows)
+            rows = []
+        elif index % 64 == 0:
+            await asyncio.sleep(0)  # the desk paints meanwhile
+    if rows:
+        await store.put_history(rows)
+    return written + len(rows)
