@@ -268,6 +268,18 @@ def total(amount: int, decimals: int, cut: str = "") -> str:
     return text + (cut if lost else "")
 
 
+def axis_label(amount: int, decimals: int, step: int) -> str:
+    """An amount beside an axis whose ticks are `step` base units apart: exact, with no more
+    places than the step needs."""
+    places = decimals
+    while places > 0 and step % 10 == 0 and amount % 10 ** (decimals - places + 1) == 0:
+        places -= 1
+        step //= 10
+    whole, fraction = split(amount, decimals)
+    tail = f".{fraction // 10 ** (decimals - places):0{places}d}" if places > 0 else ""
+    return _sign(amount, False) + f"{whole:,}{tail}"
+
+
 _SI = ("", "k", "M", "G", "T", "P", "E")
 
 
