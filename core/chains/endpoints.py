@@ -37,6 +37,7 @@ class Learnt(msgspec.Struct):
 
     rung: str = ""
     chunks: dict[str, int] = {}
+    traits: dict[str, str] = {}
 
 
 class Endpoint(Generic[S]):
@@ -67,6 +68,7 @@ class Endpoint(Generic[S]):
         self.errors = 0
         self.last_error: EndpointError | None = None
         self.chunks: dict[str, ChunkSize] = {}
+        self.traits: dict[str, str] = {}  # what else a reader wants kept over restarts
         self._clock = clock
         self._pacer = Pacer(clock, requests_per_second)
         self._longest_back_off_s = longest_back_off_s
@@ -324,6 +326,7 @@ class EndpointPool(Generic[S]):
                 continue  # written by another version: it is learnt anew and replaced
             self._saved[endpoint.key] = text
             endpoint.rung = learnt.rung
+            endpoint.traits = learnt.traits
             for rung, size in learnt.chunks.items():
                 if size > 0:
                     endpoint.chunks[rung] = ChunkSize(size, size)
@@ -334,7 +337,7 @@ class EndpointPool(Generic[S]):
             if endpoint.state is EndpointState.UNTRIED:
                 continue
             chunks = {rung: chunk.size for rung, chunk in sorted(endpoint.chunks.items())}
-            text = msgspec.json.encode(Learnt(endpoint.rung, chunks)).decode()
+            text = msgspec.json.encode(Learnt(endpoint.rung, chunks, endpoint.traits)).decode()
             if self._saved.get(endpoint.key) != text:
                 await self._memory.remember(endpoint.key, text)
                 self._saved[endpoint.key] = text
