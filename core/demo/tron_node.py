@@ -7,7 +7,6 @@ in `tron_replies`. `/jsonrpc` (single and batch) and `/wallet/*` are served; no 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Final, Self
 
 import msgspec
@@ -27,8 +26,7 @@ class TronNode:
 
     `time_limit` is how many inner calls of a Multicall3 fit into 80 ms, `batch_limit` the most
     requests in a batch. `jsonrpc=False` is a node whose JSON-RPC is switched off (the default of
-    java-tron), `multicall=False` a network without the contract. `reverts` names tokens whose
-    calls revert now.
+    java-tron), `multicall=False` a network without the contract.
     """
 
     def __init__(
@@ -36,7 +34,6 @@ class TronNode:
         chain: SimulatedChain,
         faults: FaultPlan,
         *,
-        reverts: Callable[[str], bool] = lambda _contract: False,
         time_limit: int | None = None,
         batch_limit: int = 100,
         jsonrpc: bool = True,
@@ -46,9 +43,7 @@ class TronNode:
         self._faults = faults
         self._batch_limit = batch_limit
         self._jsonrpc = jsonrpc
-        self._replies = TronReplies(
-            chain, faults, reverts, time_limit=time_limit, multicall=multicall
-        )
+        self._replies = TronReplies(chain, faults, time_limit=time_limit, multicall=multicall)
         self._runner: web.AppRunner | None = None
 
     @property

@@ -8,7 +8,6 @@ Multicall3 ABI.)
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
@@ -53,7 +52,7 @@ class RpcRequest(msgspec.Struct):
 
 
 class TronReplies:
-    """The replies of one node. `reverts` says whether a token's calls revert now.
+    """The replies of one node. A token whose balance the chain does not know reverts.
 
     `time_limit` is how many inner calls fit into the node's 80 ms; None is no limit.
     """
@@ -62,7 +61,6 @@ class TronReplies:
         self,
         chain: SimulatedChain,
         faults: FaultPlan,
-        reverts: Callable[[str], bool],
         *,
         time_limit: int | None,
         multicall: bool,
@@ -70,7 +68,6 @@ class TronReplies:
         self.time_limit = time_limit
         self._chain = chain
         self._faults = faults
-        self._reverts = reverts
         self._multicall = multicall
         self._stuck: BlockRef | None = None
 
@@ -162,10 +159,11 @@ class TronReplies:
             contract = account_of(to)
             if not self._chain.is_contract(contract):
                 return b""
-            if selector != BALANCE_OF or self._reverts(contract):
+            if selector != BALANCE_OF:
                 return None
             account = account_of("0x" + argument[24:])
-            return _word(self._chain.balance(account, contract, head.number) or 0)
+            amount = self._chain.balance(account, contract, head.number)
+            return None if amount is None else _word(amount)
         match selector:
             case _ if selector == _BLOCK_NUMBER:
                 return _word(head.number)
