@@ -12,6 +12,7 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -150,37 +151,43 @@ async def start_demo(seed: int, agents: int, *, start_ms: int) -> RunningDemo:
     """
     inherited = os.environ.get("PYTHONPATH")
     paths = _ROOT if not inherited else _ROOT + os.pathsep + inherited
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",  # a folder named `core` in the working directory is somebody else's
-        "-m",
-        "core.demo",
-        f"--seed={seed}",
-        f"--agents={agents}",
-        f"--start-ms={start_ms}",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": paths},
-        start_new_session=True,  # Ctrl-C in the terminal is for the desk, which ends the child
-    )
+    # A file and not a pipe: nobody reads it once the child listens, and a full pipe would stop it.
+    with tempfile.TemporaryFile() as said:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",  # a folder named `core` in the working directory is somebody else's
+            "-m",
+            "core.demo",
+            f"--seed={seed}",
+            f"--agents={agents}",
+            f"--start-ms={start_ms}",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=said,
+            env=os.environ | {"PYTHONPATH": paths},
+            start_new_session=True,  # Ctrl-C in the terminal is for the desk, which ends the child
+        )
+        try:
+            urls = await asyncio.wait_for(_listening(process), START_S)
+        except BaseException as error:
+            await _end(process)
+            if isinstance(error, TimeoutError):
+                raise DemoError(
+                    f"The demo's servers did not listen within {START_S:g} s."
+                ) from error
+            if isinstance(error, msgspec.DecodeError):
+                said.seek(0)
+                lines = said.read().decode(errors="replace").split("\n")
+                reason = next((line for line in reversed(lines) if line.strip()), "no reason given")
+                raise DemoError(f"The demo's servers did not start: {reason}") from error
+            raise
+    return RunningDemo(process, seed, agents, start_ms, urls)
+
+
+async def _listening(process: asyncio.subprocess.Process) -> dict[str, tuple[str, ...]]:
+    """The URLs of the child's one line. Raises msgspec.DecodeError if it said anything else."""
     assert process.stdout is not None
-    assert process.stderr is not None
-    try:
-        line = await asyncio.wait_for(process.stdout.readline(), START_S)
-        listening = msgspec.json.decode(line, type=Listening)
-    except TimeoutError as error:
-        await _end(process)
-        raise DemoError(f"The demo's servers did not listen within {START_S:g} s.") from error
-    except msgspec.DecodeError as error:
-        await _end(process)
-        said = (await process.stderr.read()).decode(errors="replace").strip()
-        reason = said.splitlines()[-1] if said else "no reason given"
-        raise DemoError(f"The demo's servers did not start: {reason}") from error
-    except BaseException:
-        await _end(process)
-        raise
-    return RunningDemo(process, seed, agents, start_ms, listening.urls)
+    return msgspec.json.decode(await process.stdout.readline(), type=Listening).urls
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -96,15 +96,11 @@ class World:
         """Everybody, by number."""
         return tuple(self._agent(number) for number in range(self.size))
 
-    def agent_id(self, number: int) -> str:
-        """`agent-0001` for number 0."""
-        return f"agent-{number + 1:0{max(4, len(str(self.size)))}d}"
-
     def _agent(self, number: int) -> WorldAgent:
         group, key = self.group(number), mix(self.seed, number + 1)
         tags = (*group.tags, REGIONS[key % len(OFFICES)], *(("canary",) if key % 29 == 0 else ()))
         addresses = {name: chain.written(number) for name, chain in self.chains.items()}
-        return WorldAgent(self.agent_id(number), group.name, tags, addresses)
+        return WorldAgent(f"agent-{number + 1:04d}", group.name, tags, addresses)
 
     def group(self, number: int) -> Group:
         """The group of an agent."""
