@@ -7,22 +7,21 @@ value survive whatever the width.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from core.api import History, HistoryPoint
 
-Step = tuple[int, int]
-"""A time (ms) and the balance (base units) from then on."""
-
 
 class Stretch(NamedTuple):
-    """An unbroken time [start, end) of known balances; `steps[0]` is at its start."""
+    """An unbroken time [start, end) of known balances: from `times[i]` (ms) on the balance is
+    `amounts[i]` (base units), and `times[0]` is the start."""
 
     start_ms: int
     end_ms: int
-    steps: tuple[Step, ...]
+    times: Sequence[int]
+    amounts: Sequence[int]
 
 
 class Scale(NamedTuple):
@@ -53,6 +52,7 @@ def stretches(history: History, start_ms: int, end_ms: int) -> tuple[Stretch, ..
     if not points:
         return ()
     times = [point.time_ms for point in points]
+    amounts = [point.amount for point in points]
     known = max(start_ms, times[0])
     gaps = sorted((max(a, known), min(b, end_ms)) for a, b in history.gaps)
     edges = [known]
@@ -67,12 +67,17 @@ def stretches(history: History, start_ms: int, end_ms: int) -> tuple[Stretch, ..
         reached = max(reached, end)
         if begin >= end:
             continue
-        standing = max(0, bisect_right(times, begin) - 1)
-        later = [
-            (point.time_ms, int(point.amount))
-            for point in points[standing + 1 : bisect_right(times, end - 1)]
-        ]
-        found.append(Stretch(begin, end, ((begin, int(points[standing].amount)), *later)))
+        first = bisect_right(times, begin)
+        last = bisect_left(times, end)
+        standing = max(0, first - 1)
+        found.append(
+            Stretch(
+                begin,
+                end,
+                [begin, *times[first:last]],
+                [amounts[standing], *amounts[first:last]],
+            )
+        )
     return tuple(found)
 
 
@@ -90,36 +95,40 @@ def decimate(
     A column in which the balance changed gives at most four corners: the balance it was entered
     with, its extremes, and the balance it was left with.
     """
-    corners: list[tuple[int, int]] = []
-    standing = stretch.steps[0][1]
-    corners.append((column_of(stretch.start_ms, start_ms, end_ms, columns), standing))
+    times, amounts = stretch.times, stretch.amounts
+    standing = amounts[0]
+    column = column_of(stretch.start_ms, start_ms, end_ms, columns)
+    last = column_of(stretch.end_ms - 1, start_ms, end_ms, columns)
+    corners = [(column, standing)]
     index = 1
-    steps = stretch.steps
-    while index < len(steps):
-        column = column_of(steps[index][0], start_ms, end_ms, columns)
-        inside: list[int] = []
-        while index < len(steps) and (
-            column_of(steps[index][0], start_ms, end_ms, columns) == column
-        ):
-            inside.append(steps[index][1])
-            index += 1
-        low, high, last = min(inside), max(inside), inside[-1]
+    while index < len(times):
+        column = column_of(times[index], start_ms, end_ms, columns)
+        beyond = bisect_left(times, _column_end(column, start_ms, end_ms, columns), index)
+        inside = amounts[index : max(beyond, index + 1)]
+        low, high, left = min(inside), max(inside), inside[-1]
         # the extreme away from where the line leaves comes first
-        extremes = (low, high) if last >= standing else (high, low)
-        for amount in (standing, *extremes, last):
+        extremes = (low, high) if left >= standing else (high, low)
+        for amount in (standing, *extremes, left):
             if corners[-1] != (column, amount):
                 corners.append((column, amount))
-        standing = last
-    end = column_of(stretch.end_ms - 1, start_ms, end_ms, columns)
-    if corners[-1] != (end, standing):
-        corners.append((end, standing))
+        standing = left
+        index += len(inside)
+    if corners[-1] != (last, standing):
+        corners.append((last, standing))
     return tuple(corners)
+
+
+def _column_end(column: int, start_ms: int, end_ms: int, columns: int) -> int:
+    """The first time (ms) that `column_of` puts beyond a column."""
+    if column >= columns - 1:
+        return end_ms
+    return start_ms - (-(column + 1) * max(1, end_ms - start_ms) // columns)
 
 
 def scale_of(found: Sequence[Stretch], wanted: int) -> Scale:
     """A range that holds every balance, with about `wanted` round ticks inside it."""
-    amounts = [amount for stretch in found for _, amount in stretch.steps]
-    low, high = min(amounts), max(amounts)
+    low = min(min(stretch.amounts) for stretch in found)
+    high = max(max(stretch.amounts) for stretch in found)
     if low == high:
         room = max(1, abs(low) // 10)
         return Scale(max(0, low - room) if low >= 0 else low - room, high + room, (low,), 1)

@@ -6,7 +6,7 @@ then kept. Every figure beside the picture is exact and comes from `tui.text`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 from rich.segment import Segment
@@ -180,6 +180,19 @@ class HistoryChart(Widget, can_focus=True):
             point.time_ms, self._shown.start_ms, self._shown.end_ms, max(1, width)
         )
 
+    def _beside(self, points: Sequence[HistoryPoint]) -> int:
+        """How many other points lie in the cursor's column."""
+        if self.cursor is None:
+            return 0
+        here = self._column(points[self.cursor])
+        count = 0
+        for step in (-1, 1):
+            index = self.cursor + step
+            while 0 <= index < len(points) and self._column(points[index]) == here:
+                count += 1
+                index += step
+        return count
+
     # --- drawing ---------------------------------------------------------------------------
 
     def _draw(self) -> Drawn | None:
@@ -240,8 +253,7 @@ class HistoryChart(Widget, can_focus=True):
         dot = f" {self._signs.dot} "
         point = self.cursor_point
         if point is not None:
-            here = self._column(point)
-            beside = sum(self._column(each) == here for each in history.points) - 1
+            beside = self._beside(history.points)
             words = [
                 text.with_symbol(point.amount, asset),
                 f"{text.moment(point.time_ms)} UTC",
