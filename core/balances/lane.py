@@ -303,7 +303,8 @@ class Lane:
             self._waiting = waiting + self._waiting
             raise
         self._forked_below = None
-        self._stored(records)
+        self._on_store("")
+        self._publish(records)
         return True
 
     async def _read_unstored(self, now_ms: int) -> CycleReport:
@@ -348,7 +349,9 @@ class Lane:
 
     async def _release(self, lease: Lease, failures: Sequence[Failure], now_ms: int) -> None:
         try:
-            self._stored(await self._store.release(lease, failures, (), now_ms))
+            self._publish(await self._store.release(lease, failures, (), now_ms))
+            if failures:  # a fact was written: the store works
+                self._on_store("")
         except StoreError as error:
             self._store_failed(error)
 
@@ -363,7 +366,7 @@ class Lane:
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             try:
-                self._stored(await self._store.append(waiting))
+                self._publish(await self._store.append(waiting))
             except StoreError as error:
                 self._waiting = waiting + self._waiting
                 self._store_failed(error)
@@ -396,8 +399,7 @@ class Lane:
             lost = self._waiting.pop(0)
             log.error("%s was never stored: the store fails", lost.TYPE, extra={"chain": self.name})
 
-    def _stored(self, records: Sequence[EventRecord]) -> None:
-        self._on_store("")
+    def _publish(self, records: Sequence[EventRecord]) -> None:
         if records:
             self._bus.publish(records[-1].seq)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from core.balances.cache import BalanceCache
 from core.balances.lane import CycleReport, Lane, LaneSettings
@@ -50,7 +51,7 @@ class SyncWorker:
         """`push_gap_s` is the shortest time between two cycles that heads wake; `grace_s` what a
         cycle gets to finish at `stop`; `on_store` hears when the store fails ("" when it works
         again)."""
-        self.store_error = ""
+        self._store_errors: dict[str, str] = {}
         self._store = store
         self._cache = cache
         self._clock = clock
@@ -70,7 +71,7 @@ class SyncWorker:
                     bus,
                     clock,
                     LaneSettings(worker, intervals_ms[name], lease_ms, batch, shared),
-                    self._note_store,
+                    partial(self._note_store, name),
                 )
             )
             for name, reader in readers.items()
@@ -121,10 +122,16 @@ class SyncWorker:
         """How many cycles each chain has completed, read or not."""
         return {name: schedule.cycles for name, schedule in self._schedules.items()}
 
-    def _note_store(self, error: str) -> None:
-        if error != self.store_error:
-            self.store_error = error
-            self._on_store(error)
+    @property
+    def store_error(self) -> str:
+        """Why the store does not take what is read; "" when it does."""
+        return next(filter(None, self._store_errors.values()), "")
+
+    def _note_store(self, chain: str, error: str) -> None:
+        before = self.store_error
+        self._store_errors[chain] = error
+        if self.store_error != before:
+            self._on_store(self.store_error)
 
     async def _drive(self, schedule: _Schedule) -> None:
         interval_s = schedule.lane.settings.interval_ms / 1000
@@ -143,9 +150,9 @@ class SyncWorker:
             schedule.began = now
             schedule.due = (now if early else schedule.due) + interval_s
             requests, schedule.requests = schedule.requests, []
+            forced, schedule.pushed = bool(requests) or schedule.pushed, False
             try:
-                report = await schedule.lane.cycle(forced=bool(requests) or schedule.pushed)
-                schedule.pushed = False
+                report = await schedule.lane.cycle(forced=forced)
                 schedule.cycles += 1
             except BaseException:
                 for request in requests:
@@ -156,7 +163,7 @@ class SyncWorker:
                     request.set_result(report)
             # A cycle longer than the interval misses its turn; it is never made up for.
             late = self._clock.monotonic() - schedule.due
-            if late > 0:
+            if late > 0 and not schedule.pushed:
                 schedule.due += interval_s * (late // interval_s + 1)
 
     async def _follow(self, schedule: _Schedule) -> None:
@@ -184,8 +191,8 @@ class SyncWorker:
         """The past day from the store, beside the first cycles."""
         try:
             await load_past(self._store, self._cache, self._clock)
-        except StoreError as error:
-            self._note_store(str(error))
+        except StoreError as error:  # no deltas until the day has been seen anew
+            log.error("history not loaded: %s", error)
 
 
 class _Schedule:

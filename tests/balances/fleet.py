@@ -126,7 +126,7 @@ async def running(made: Fleet) -> AsyncIterator[None]:
     before = asyncio.all_tasks()
     run = asyncio.create_task(made.worker.run())
     try:
-        await made.completed({name: 1 for name in made.readers})
+        await made.completed(dict.fromkeys(made.readers, 1))
         yield
     finally:
         stop = asyncio.create_task(made.worker.stop())

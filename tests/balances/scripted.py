@@ -22,7 +22,6 @@ from core.model import (
     Request,
 )
 
-
 Key = tuple[str, str | None]  # address, contract
 T = TypeVar("T")
 

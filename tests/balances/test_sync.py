@@ -159,14 +159,13 @@ async def test_a_dead_chain_keeps_its_figures_with_the_reason_and_is_told_once(
 
 
 async def test_a_reader_with_a_bug_is_a_failed_chain_and_not_a_crash(tmp_path: Path) -> None:
-    async with fleet(tmp_path, chains=("base", "bsc")) as made:
-        async with running(made):
-            made.readers["base"].broken = ZeroDivisionError("division by zero")
-            await made.cycle()
-            assert made.cache.chain_state("base").reason == (
-                "reader failed: ZeroDivisionError: division by zero"
-            )
-            assert made.cache.chain_state("bsc").state == "live"
+    async with fleet(tmp_path, chains=("base", "bsc")) as made, running(made):
+        made.readers["base"].broken = ZeroDivisionError("division by zero")
+        await made.cycle()
+        assert made.cache.chain_state("base").reason == (
+            "reader failed: ZeroDivisionError: division by zero"
+        )
+        assert made.cache.chain_state("bsc").state == "live"
 
 
 async def test_cycles_stay_on_their_grid_and_never_overlap(tmp_path: Path) -> None:
@@ -194,7 +193,9 @@ async def test_a_cycle_longer_than_the_interval_misses_its_turn_and_keeps_the_gr
         async with running(made):
             first = reader.reads[0]
             reader.gate = asyncio.Event()
-            await made.clock.advance(INTERVAL_S + 40)
+            await made.clock.advance(INTERVAL_S)
+            await until(lambda: reader.reading == 1)
+            await made.clock.advance(40)
             reader.gate.set()
             await made.completed({"base": 2})
             await made.clock.advance(20)
@@ -230,6 +231,7 @@ async def test_pushed_heads_wake_a_cycle_but_not_more_often_than_allowed(tmp_pat
             for _ in range(12):
                 reader.pushed.put_nowait(head)
                 await made.clock.advance(1)
+                await asyncio.sleep(0.02)
             await made.completed({"base": 3})
             assert [at - first for at in reader.reads] == [0, 5_000, 10_000]
 
@@ -297,15 +299,14 @@ async def test_a_cancelled_worker_gives_its_leases_back(tmp_path: Path) -> None:
 
 
 async def test_wallets_added_while_running_are_read_in_the_next_cycle(tmp_path: Path) -> None:
-    async with fleet(tmp_path) as made:
-        async with running(made):
-            made.put("new", "base", 11)
-            await made.store.add_wallets(
-                [NewWallet("new", "base", address("new", "base"))], (), made.clock.now_ms()
-            )
-            await made.cycle()  # nobody told the cache: it notices by the lease
-            assert made.amount("new", "base", "ETH") == 11
-            assert made.cache.chain_state("base").accounts == 8
+    async with fleet(tmp_path) as made, running(made):
+        made.put("new", "base", 11)
+        await made.store.add_wallets(
+            [NewWallet("new", "base", address("new", "base"))], (), made.clock.now_ms()
+        )
+        await made.cycle()  # nobody told the cache: it notices by the lease
+        assert made.amount("new", "base", "ETH") == 11
+        assert made.cache.chain_state("base").accounts == 8
 
 
 async def test_the_same_requests_object_is_given_again(tmp_path: Path) -> None:
