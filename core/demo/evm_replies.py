@@ -12,7 +12,6 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from core.chains.evm import scanner
 from core.demo.protocol import ActiveFault, Fault, SimulatedChain
 from core.events import Json
 from core.model import BlockRef
@@ -21,8 +20,6 @@ _SAFE_BEHIND: Final = 64
 _FINAL_BEHIND: Final = 512
 _BALANCE_OF: Final = "0x70a08231"
 _TOKEN_CODE: Final = "0x60806040526004361061004a5763ffffffff60e01b600035166370a08231"
-_NO_CONTRACT: Final = bytes([scanner.NO_CONTRACT])
-_REVERTED: Final = bytes([scanner.REVERTED])
 
 
 class RpcError(Exception):
@@ -178,6 +175,8 @@ class EvmReplies:
         call = _argument(params, 0)
         if not isinstance(call, dict):
             raise RpcError(-32602, "invalid argument 0: cannot unmarshal into TransactionArgs")
+        from core.chains.evm import scanner  # its room loads a client, which can wait for a call
+
         block = self._state(view, _argument(params, 1, "latest"))
         if len(params) > 2 and not self._overrides:
             raise RpcError(-32602, "too many arguments, want at most 2")
@@ -202,6 +201,7 @@ class EvmReplies:
 
     def _scan(self, view: _View, block: BlockRef, payload: bytes) -> str:
         """The scanner's result as hex. A token of this chain that gives no balance reverted."""
+        from core.chains.evm import scanner
 
         def read(wallet: str, token: str | None) -> int | None:
             return self._chain.balance(wallet, token, block.number)
@@ -211,12 +211,13 @@ class EvmReplies:
             result = bytearray(scanner.answer(payload, view.chain_id, block, read))
         except scanner.ScanLayoutError as error:
             raise RpcError(3, "execution reverted", "0x") from error
+        no_contract, reverted = bytes([scanner.NO_CONTRACT]), bytes([scanner.REVERTED])
         columns = len(call.tokens)
         first = len(result) - len(call.wallets) * columns
         for column, token in enumerate(call.tokens):
             if self._chain.is_contract(token):
                 at = slice(first + column, None, columns)
-                result[at] = result[at].replace(_NO_CONTRACT, _REVERTED)
+                result[at] = result[at].replace(no_contract, reverted)
         return "0x" + result.hex()
 
 

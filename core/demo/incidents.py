@@ -92,17 +92,10 @@ SCHEDULE: Final[tuple[Incident, ...]] = (
         45, 70, "tron", "tron #1 answers 503; #2 takes over",
         endpoints=(0,), fault=Fault.SERVER_ERROR,
     ),
+    # Long: a chain counts as lagging only when its head has not moved for two minutes.
     EndpointFault(
-        48, 100, "xrpl", "xrpl #2 validates no new ledger: its head stands still",
-        endpoints=(1,), fault=Fault.STALE,
-    ),
-    EndpointFault(
-        64, 95, "xrpl", "xrpl #1 is too busy; only #2, which lags, is left",
-        endpoints=(0,), fault=Fault.SERVER_ERROR,
-    ),
-    EndpointFault(
-        105, 120, "xrpl", "xrpl #1 resets its connections; #2 takes over",
-        endpoints=(0,), fault=Fault.RESET,
+        60, 205, "xrpl", "xrpl validates no new ledger: the head stands still",
+        endpoints=(0, 1), fault=Fault.STALE,
     ),
     EndpointFault(
         120, 165, "tron", "tron is down: #1 does not answer",
@@ -123,6 +116,10 @@ SCHEDULE: Final[tuple[Incident, ...]] = (
     EndpointFault(
         230, 262, "base", "base hangs: #1 and #2 accept and never answer",
         endpoints=(0, 1), fault=Fault.TIMEOUT,
+    ),
+    EndpointFault(
+        240, 255, "xrpl", "xrpl #1 resets its connections; #2 takes over",
+        endpoints=(0,), fault=Fault.RESET,
     ),
     EndpointFault(
         275, 295, "xrpl", "xrpl #1 says slowDown; #2 takes over",

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from typing import Final
 
+from core.api import EngineApi
 from core.demo.cast import ASSETS, CHAINS
 from core.demo.chain import DAY_MS
 from core.demo.incidents import Incident, active
+from core.demo.process import RunningDemo, Wall, start_demo
 from core.demo.world import World
 from core.model import ChainKind, human
 from core.store.protocol import HistoryRow, NewAsset, NewWallet, Store
@@ -22,6 +25,8 @@ CHAIN_KINDS: Final[tuple[tuple[str, ChainKind], ...]] = tuple((c.name, c.kind) f
 NEW_ASSETS: Final = tuple(
     NewAsset(a.chain, a.symbol, a.name, a.decimals, a.contract) for a in ASSETS
 )
+
+NODE_ID: Final = "bursar-demo"
 
 _PAST_DAYS: Final = 30
 _PAST_ROWS: Final = 80_000  # a past as rich as this allows, whatever the size of the fleet
@@ -41,7 +46,7 @@ def config_text(world: World, urls: dict[str, tuple[str, ...]], data_dir: Path) 
         f'[polling]\ninterval = "{seconds}s"',
         '[problems]\nrunway = "2h"',
         '[ui]\nenvironment = "demo"',
-        '[settlement]\nnode_id = "bursar-demo"',
+        f"[settlement]\nnode_id = {_quoted(NODE_ID)}",
     ]
     for plan in CHAINS:
         lines = ["[[chain]]", f"name = {_quoted(plan.name)}", f"kind = {_quoted(plan.kind)}"]
@@ -115,3 +120,49 @@ async def seed_store(store: Store, world: World, now_ms: int, *, days: int = _PA
     if rows:
         await store.put_history(rows)
     return written + len(rows)
+
+
+async def host_demo(home: Path, *, agents: int, seed: int) -> tuple[RunningDemo, EngineApi]:
+    """Start the servers, fill a new data directory under `home` and start an engine on it.
+
+    The caller closes the engine and stops the demo, in this order. Raises DemoError and what
+    `Engine.start` raises; then nothing is left running.
+    """
+    from core.config import parse_settings
+    from core.engine import Engine
+    from core.store.directory import DataDirectory
+    from core.store.sqlite import SqliteStore
+
+    start_ms = time.time_ns() // 1_000_000_000 * 1000
+    world = World(seed, agents, start_ms, Wall())
+    directory = DataDirectory(home / "data")
+    directory.prepare()
+
+    async def fill() -> None:
+        store = SqliteStore(directory.database, NODE_ID, interval_ms=interval_ms(agents))
+        await store.open()
+        try:
+            await store.put_registry(CHAIN_KINDS, NEW_ASSETS)
+            await store.add_wallets(wallets(world), (), start_ms)
+            await seed_store(store, world, start_ms)
+        finally:
+            await store.close()
+
+    starting = asyncio.create_task(start_demo(seed, agents, start_ms=start_ms), name="demo")
+    try:
+        await fill()
+    except BaseException:
+        starting.cancel()
+        await asyncio.wait({starting})
+        if not starting.cancelled() and starting.exception() is None:
+            await starting.result().stop()
+        raise
+    running = await starting
+    try:
+        text = config_text(world, running.urls, directory.path)
+        engine = Engine(parse_settings(text, "the demo's settings", {}), demo=True)
+        await engine.start()
+    except BaseException:
+        await running.stop()
+        raise
+    return running, engine

@@ -20,14 +20,19 @@ from tests.demo.worlds import START_MS, asset, balance, make_world
 ENDPOINTS = {"base": 3, "xrpl": 2, "tron": 2}
 
 
+LAG_AFTER_S = 120  # as core.balances.view.ProblemRules
+
+
 def expected_chain_state(chain: str, second: int) -> str:
-    """What an operator should see: live while one endpoint is well; else lagging if one only
-    stands still; stale where all that can be used hangs; else down."""
+    """What an operator should see: live while one endpoint is well, and for a while after all
+    heads stopped; then lagging; stale where all that can be used hangs; else down."""
     faults = {_fault(chain, n, second) for n in range(ENDPOINTS[chain])} - {Fault.WRONG_CHAIN}
     if faults & {None, Fault.TOO_LARGE}:
         return "live"
-    if Fault.STALE in faults:
-        return "lagging"
+    if faults == {Fault.STALE}:
+        incidents = [endpoint_fault(chain, n, second) for n in range(ENDPOINTS[chain])]
+        began = max(i.begin for i in incidents if i is not None)
+        return "lagging" if second - began > LAG_AFTER_S else "live"
     return "stale" if faults == {Fault.TIMEOUT} else "down"
 
 
