@@ -14,7 +14,8 @@ from core.model import ChainKind
 
 class WorldAsset(msgspec.Struct, frozen=True):
     """A token of the demo. `floor`, `target` and `unit` (the least that is ever paid) are base
-    units; `target` is also the size of a usual balance."""
+    units; `target` is also the size of a usual balance. `least` is what an account cannot spend
+    (the base reserve on XRPL)."""
 
     chain: str
     symbol: str
@@ -25,6 +26,7 @@ class WorldAsset(msgspec.Struct, frozen=True):
     target: int
     unit: int
     price: str
+    least: int = 0
 
 
 class ChainPlan(msgspec.Struct, frozen=True):
@@ -52,7 +54,7 @@ ASSETS: Final = (
     WorldAsset("base", "ETH", "Ether", 18, None, 2 * 10**16, 4 * 10**17, 10**9, "3120.00"),
     WorldAsset("base", "USDC", "USD Coin", 6, _USDC, 50 * 10**6, 400 * 10**6, 10**4, "1.00"),
     WorldAsset("base", "EURC", "Euro Coin", 6, _EURC, 25 * 10**6, 250 * 10**6, 10**4, "1.08"),
-    WorldAsset("xrpl", "XRP", "XRP", 6, None, 25 * 10**6, 300 * 10**6, 10, "2.35"),
+    WorldAsset("xrpl", "XRP", "XRP", 6, None, 25 * 10**6, 300 * 10**6, 10, "2.35", 10**6),
     WorldAsset("tron", "TRX", "TRON", 6, None, 200 * 10**6, 1500 * 10**6, 10**3, "0.28"),
     WorldAsset("tron", "USDT", "Tether USD", 6, _USDT, 50 * 10**6, 400 * 10**6, 10**4, "1.00"),
 )

@@ -138,17 +138,18 @@ class Idle:
 
 
 class Emptied:
-    """Another pattern until a second, and nothing from then on."""
+    """Another pattern until a second, and `least` from then on."""
 
-    def __init__(self, before: Pattern, second: int) -> None:
+    def __init__(self, before: Pattern, second: int, least: int) -> None:
         self._before = before
         self._second = second
+        self._least = least
 
     def tick(self, moment: Moment) -> int:
         return self._before.tick(moment) if moment.second < self._second else -1
 
     def amount(self, tick: int) -> int:
-        return self._before.amount(tick) if tick >= 0 else 0
+        return self._before.amount(tick) if tick >= 0 else self._least
 
 
 class Scripted:

@@ -126,7 +126,7 @@ class World:
                 return self._scripted(incident, key, full, asset, office)
         usual = self._usual(key, number, full, asset, office)
         if number == NO_GAS and asset.symbol == "ETH":
-            return Emptied(usual, (self.start_ms - 5 * HOUR_MS) // 1000)
+            return Emptied(usual, (self.start_ms - 5 * HOUR_MS) // 1000, asset.least)
         return usual
 
     def _usual(self, key: int, number: int, full: int, asset: WorldAsset, office: int) -> Pattern:
@@ -137,11 +137,12 @@ class World:
             return Emptied(
                 Idle(key, amount=full, unit=asset.unit),
                 (self.start_ms - hours_ago * HOUR_MS) // 1000,
+                asset.least,
             )
         if luck < _LOW_BELOW:
             top, low, days = asset.floor * 8 // 10, asset.floor // 4, 6
         elif luck < _HUNGRY_BELOW:
-            top, low, days, pace = asset.target, 0, 1, max(20, pace // 8)
+            top, low, days, pace = asset.target, asset.least, 1, max(20, pace // 8)
         else:
             top, low, days = full, max(asset.floor * 2, full * 3 // 10), 5 + key % 10
             group, share = self.group(number), mix(key, 7) % 100

@@ -150,6 +150,14 @@ def test_one_agent_never_activated_its_xrpl_account_and_one_has_no_gas() -> None
     assert balance(world, NO_GAS, "ETH", START_MS - 6 * HOUR_MS) != 0
 
 
+def test_no_activated_xrpl_account_falls_below_the_base_reserve() -> None:
+    world, _ = make_world(2_000)
+    amounts = [balance(world, agent, "XRP", START_MS) for agent in range(2_000)]
+    known = [amount for amount in amounts if amount is not None]
+    assert len(known) == 1_999
+    assert min(known) == asset("XRP").least == 1_000_000
+
+
 def test_strangers_have_nothing_and_unknown_contracts_are_none() -> None:
     world, _ = make_world()
     base, xrpl, tron = (world.chain(name) for name in ("base", "xrpl", "tron"))
