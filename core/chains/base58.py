@@ -21,6 +21,7 @@ XRPL_ACCOUNT_VERSION: Final = 0x00
 
 _HASH_BYTES: Final = 20
 _CHECKSUM_BYTES: Final = 4
+_SHORTEST, _LONGEST = 25, 35  # letters that 25 bytes can take
 _DIGITS: Final = {
     alphabet: {letter: value for value, letter in enumerate(alphabet)}
     for alphabet in (BITCOIN_ALPHABET, XRPL_ALPHABET)
@@ -60,7 +61,7 @@ def decode_check(text: str, alphabet: str = BITCOIN_ALPHABET) -> bytes:
     leading_zeros = len(text) - len(text.lstrip(alphabet[0]))
     raw = b"\0" * leading_zeros + number.to_bytes((number.bit_length() + 7) // 8)
     if len(raw) <= _CHECKSUM_BYTES:
-        raise AddressError(f"{text!r}: too short, {len(raw)} bytes hold no payload and checksum")
+        raise AddressError(f"{text!r}: wrong length, {len(raw)} bytes hold no payload and checksum")
     payload, checksum = raw[:-_CHECKSUM_BYTES], raw[-_CHECKSUM_BYTES:]
     if checksum != _checksum(payload):
         raise AddressError(f"{text!r}: wrong checksum, a letter was mistyped")
@@ -119,6 +120,10 @@ def xrpl_address(account_id: bytes) -> str:
 
 
 def _versioned_hash(text: str, alphabet: str, version: int, rule: str) -> bytes:
+    if not _SHORTEST <= len(text) <= _LONGEST:
+        raise AddressError(
+            f"{text[:60]!r}: wrong length, {len(text)} letters are no address; {rule}"
+        )
     payload = decode_check(text, alphabet)
     if len(payload) != 1 + _HASH_BYTES:
         raise AddressError(

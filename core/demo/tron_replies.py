@@ -26,6 +26,7 @@ BALANCE_OF: Final = "70a08231"
 _BLOCK_NUMBER: Final = "42cbb15c"
 _TIMESTAMP: Final = "0f28c97d"
 _LAST_HASH: Final = "27e86d6e"
+_CHAIN_ID: Final = "3408e470"
 _NATIVE: Final = "4d2301cc"
 
 _LATEST_ONLY: Final = "QUANTITY not supported, just support TAG as latest"
@@ -171,6 +172,8 @@ class TronReplies:
                 return _word(head.time_ms // 1000)
             case _ if selector == _LAST_HASH:
                 return _word(int(head.parent or "0x0", 16))
+            case _ if selector == _CHAIN_ID:
+                return _word(self._chain.chain_id)
             case _ if selector == _NATIVE:
                 account = account_of("0x" + argument[24:])
                 return _word(self._chain.balance(account, None, head.number) or 0)
@@ -237,12 +240,18 @@ class TronReplies:
     def wallet(self, name: str, body: dict[str, Json]) -> dict[str, Json] | None:
         """The reply of `/wallet/<name>`; None where there is no such call."""
         active = self._faults.current()
-        if active is not None and active.fault is Fault.RPC_ERROR and name != "getnowblock":
+        if (
+            active is not None
+            and active.fault is Fault.RPC_ERROR
+            and name in ("getaccount", "triggerconstantcontract")
+        ):
             return {"Error": "class java.lang.NullPointerException : null"}
         try:
             match name:
                 case "getnowblock":
-                    return self._now_block()
+                    return self._wallet_block(self.head())
+                case "getblockbynum":
+                    return self._block_by_number(body)
                 case "getaccount":
                     return self._account(body)
                 case "triggerconstantcontract":
@@ -251,8 +260,19 @@ class TronReplies:
             return {"Error": f"class java.lang.IllegalArgumentException : {error}"}
         return None
 
-    def _now_block(self) -> dict[str, Json]:
-        head = self.head()
+    def _block_by_number(self, body: dict[str, Json]) -> dict[str, Json]:
+        number = body.get("num")
+        if number == 0:  # the end of the genesis hash is the chain id
+            active = self._faults.current()
+            wrong = active is not None and active.fault is Fault.WRONG_CHAIN
+            identity = (self._chain.chain_id + wrong) & 0xFFFFFFFF
+            return self._wallet_block(BlockRef(0, f"0x{identity:064x}", 0))
+        block = self._chain.block(number) if isinstance(number, int) else None
+        if block is None or block.number > self.head().number:
+            return {}
+        return self._wallet_block(block)
+
+    def _wallet_block(self, head: BlockRef) -> dict[str, Json]:
         return {
             "blockID": head.hash.removeprefix("0x"),
             "block_header": {

@@ -48,8 +48,8 @@ _HEAD_SILENCE_S: Final = 30.0
 class XrplReader:
     """The `ChainReader` of an XRPL network.
 
-    `chain_id` is the network id its servers must state (0 mainnet, 1 testnet, ...); None takes the first
-    server's word. `requests_per_second` paces every endpoint; None learns a limit from refusals.
+    `chain_id` is the network id its servers must state (0 mainnet, 1 testnet, ...); None takes
+    the first server's word. `requests_per_second` paces every endpoint; None learns a limit from refusals.
     """
 
     def __init__(
