@@ -7,7 +7,7 @@ sync worker feeds it, the tracker answers from it. Used from one event loop only
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -57,14 +57,10 @@ class BalanceCache:
         intervals_ms: Mapping[str, int],
         rules: ProblemRules | None = None,
         counter: VersionCounter | None = None,
-        configured: Callable[[Registry], Registry] = lambda registry: registry,
     ) -> None:
-        """`configured` adds to a registry from the store what the settings say of it: floors,
-        targets and prices of assets, limits of groups and agents."""
         self.counter = counter or VersionCounter()
         self._clock = clock
         self._intervals_ms = intervals_ms
-        self._configured = configured
         self._rules = rules or ProblemRules()
         self._chains: dict[str, _Chain] = {}
         self._book_of: dict[int, ChainBook] = {}
@@ -72,7 +68,7 @@ class BalanceCache:
         self._assets: dict[int, Asset] = {}
         self._limits = Limits()
         self._by_agent: dict[str, list[int]] = {}
-        self._named: dict[tuple[str, str, str], int] = {}
+        self._named: dict[tuple[str, str, str], int | None] = {}  # None: several are meant
         self._views: dict[int, BalanceView] = {}
         self._trends: dict[int, Trend] = {}
         self._moving: dict[int, None] = {}  # accounts whose view may change by time alone
@@ -88,7 +84,6 @@ class BalanceCache:
         """Take a registry over: at start, and again whenever it changed. Rows already followed
         keep what they know; answers the accounts that are new here."""
         now_ms = self._clock.now_ms()
-        registry = self._configured(registry)
         self._agents = {agent.id: agent for agent in registry.agents}
         self._assets = {asset.id: asset for asset in registry.assets}
         self._limits = Limits(registry.limits)
@@ -145,10 +140,9 @@ class BalanceCache:
             for row, account in enumerate(book.accounts):
                 asset = self._assets[account.asset]
                 self._by_agent.setdefault(account.agent, []).append(account.id)
-                self._named.setdefault((account.agent, name, asset.symbol.casefold()), account.id)
-                if asset.contract is not None:
-                    key = (account.agent, name, asset.contract.casefold())
-                    self._named[key] = account.id
+                for word in {asset.symbol.casefold(), (asset.contract or asset.symbol).casefold()}:
+                    key = (account.agent, name, word)
+                    self._named[key] = None if key in self._named else account.id
                 amount = book.amounts[row]
                 total = sums[account.asset]
                 total[0] += amount or 0
@@ -193,8 +187,21 @@ class BalanceCache:
         return self._chains[chain].book
 
     def find(self, agent: str, chain: str, asset: str) -> int | None:
-        """The account of an agent by symbol or contract (case does not count)."""
+        """The account of an agent by symbol or contract (case does not count). None when there
+        is none, or when several are meant (an XRPL issuer of two currencies)."""
         return self._named.get((agent, chain, asset.casefold()))
+
+    def find_told(self, agent: str, chain: str, token: str, contract: str | None) -> int | None:
+        """The account an event speaks of; a symbol may have been renamed since."""
+        found = None
+        for account in self.accounts_of(agent):
+            book = self._book_of[account]
+            asset = self._assets[book.accounts[book.row_of[account]].asset]
+            if asset.chain == chain and asset.contract == contract:
+                if asset.symbol == token:
+                    return account
+                found = account
+        return found
 
     def accounts_of(self, agent: str) -> Sequence[int]:
         """The agent's accounts, natives first; empty for an unknown agent."""

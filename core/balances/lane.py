@@ -267,7 +267,7 @@ class Lane:
             reading,
             difference,
             above,
-            lambda agent, token: self._cache.find(agent, self.name, token),
+            lambda agent, token, contract: self._cache.find_told(agent, self.name, token, contract),
             time_ms,
         )
 

@@ -13,8 +13,8 @@ from core.events import AgentBalanceChanged, AgentBalanceReverted, Event, EventR
 from core.model import Amount, Asset, Reading
 from core.store.protocol import Change, Failure, Mark
 
-# agent, symbol or contract -> account of the chain at hand
-Find = Callable[[str, str], int | None]
+# agent, symbol, contract (None: native) -> account of the chain at hand
+Find = Callable[[str, str, str | None], int | None]
 
 
 class Retaken(NamedTuple):
@@ -83,8 +83,8 @@ def retake(
     it, as the store does."""
     told_events: dict[int, list[EventRecord]] = {}
     for record in above:
-        token = record.payload["contract"] or record.payload["token"]
-        account = find(str(record.payload["agentId"]), str(token))
+        payload = record.payload
+        account = find(str(payload["agentId"]), str(payload["token"]), _contract(record))
         if account is not None:
             told_events.setdefault(book.row_of[account], []).append(record)
     replaced = {r.row: r for r in difference.replacements}
@@ -105,13 +105,12 @@ def retake(
 def _reverted(record: EventRecord, block: int, time_ms: int) -> AgentBalanceReverted:
     payload = record.payload
     old, new = int(str(payload["newBalance"])), int(str(payload["oldBalance"]))
-    contract = payload["contract"]
     return AgentBalanceReverted(
         timestamp=time_ms,
         agent_id=str(payload["agentId"]),
         chain=str(payload["chain"]),
         token=str(payload["token"]),
-        contract=None if contract is None else str(contract),
+        contract=_contract(record),
         old_balance=Amount(old),
         new_balance=Amount(new),
         change=Amount(new - old),
@@ -119,3 +118,8 @@ def _reverted(record: EventRecord, block: int, time_ms: int) -> AgentBalanceReve
         decimals=int(str(payload["decimals"])),
         reverted_sequence=record.seq,
     )
+
+
+def _contract(record: EventRecord) -> str | None:
+    contract = record.payload["contract"]
+    return None if contract is None else str(contract)

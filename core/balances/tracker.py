@@ -135,7 +135,8 @@ class BalanceTracker:
             raise NoWallet(f"No wallet for agent {agent_id}")
         raise NoWallet(
             f"No wallet for agent {agent_id} that holds {asset} on {chain}; "
-            "check the chain's name, and the asset's symbol or contract."
+            "check the chain's name, and the asset's symbol or contract (a name that several "
+            "assets share does not do)."
         )
 
 
