@@ -230,7 +230,7 @@ def aligned(
         lost = fraction != 0 and int(digits or "0") * 10 ** (decimals - len(digits)) != fraction
         tail = f".{digits}" if digits else ""
         return (text + tail).rjust(room) + (mark or (cut if lost else " "))
-    return _scientific(amount, whole, room, cut).rjust(room) + (mark or " ")
+    return _scientific(_sign(amount, False), whole, room, cut).rjust(room) + (mark or " ")
 
 
 def delta(amount: int | None, decimals: int, width: int = 12, cut: str = UNICODE.cut) -> str:
@@ -251,7 +251,7 @@ def delta(amount: int | None, decimals: int, width: int = 12, cut: str = UNICODE
         return text
     if len(head) + 1 <= width:
         return text[: width - 1].rstrip(".") + cut
-    return _scientific(amount, whole, width, cut)
+    return _scientific(_sign(amount, True), whole, width, cut)
 
 
 def total(amount: int, decimals: int, cut: str = "") -> str:
@@ -319,12 +319,12 @@ def _sign(amount: int, plus: bool) -> str:
     return "-" if amount < 0 else "+" if plus else ""
 
 
-def _scientific(amount: int, whole: int, width: int, cut: str) -> str:
+def _scientific(sign: str, whole: int, width: int, cut: str) -> str:
     """Leading digits, the cut and the power of ten: `1.1579…e77`."""
     digits = str(whole)
     power = f"{cut}e{len(digits) - 1}"
     lead = digits[: max(2, width - len(power) - 2)]
-    return f"{_sign(amount, False)}{lead[0]}.{lead[1:]}{power}"
+    return f"{sign}{lead[0]}.{lead[1:]}{power}"
 
 
 # --- time ----------------------------------------------------------------------------------

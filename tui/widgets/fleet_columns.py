@@ -49,7 +49,7 @@ class Placed(NamedTuple):
 COLUMNS: Mapping[str, Column] = {
     column.key: column
     for column in (
-        Column("severity", "!", "severity, as a glyph", 2, 2, 0),
+        Column("severity", " !", "severity, as a glyph", 2, 2, 0),
         Column("agent", "AGENT", "agent id", 14, 20, 0),
         Column("chain", "CHAIN", "chain", 6, 8, 2),
         Column("asset", "ASSET", "symbol of the asset", 6, 8, 0),
@@ -136,7 +136,7 @@ def title(placed: Placed, sort: SortKey, is_descending: bool, signs: text.Glyphs
     heading = placed.column.title.replace("Δ", signs.change)
     if placed.column.key == sort.value:
         arrow = signs.descending if is_descending else signs.ascending
-        heading = arrow if placed.width < 3 else f"{heading.rstrip()}{arrow}"
+        heading = f" {arrow}" if placed.width < 3 else f"{heading.rstrip()}{arrow}"
     return text.fit(heading, placed.width, right=placed.column.right, cut=signs.cut)
 
 
