@@ -70,6 +70,13 @@ class Anvil:
             raise AnvilError(str(failed))
         return [reply["result"] for reply in sorted(replies, key=lambda r: str(r["id"]).zfill(9))]
 
+    def revert_of(self, *params: Json) -> bytes:
+        """The revert data of an eth_call that must revert."""
+        body: Json = {"jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": list(params)}
+        reply = self._http.post(self.url, content=json.dumps(body)).json()
+        assert reply["error"]["code"] == 3, reply
+        return bytes.fromhex(reply["error"]["data"][2:])
+
     def set_code(self, address: bytes, code: bytes) -> None:
         """Put runtime code at an address."""
         self.rpc("anvil_setCode", "0x" + address.hex(), "0x" + code.hex())
@@ -99,6 +106,10 @@ class Anvil:
     def _in_batches(self, calls: list[tuple[str, list[Json]]], size: int = 2_000) -> None:
         for first in range(0, len(calls), size):
             self.rpc_many(calls[first : first + size])
+
+    def native_of(self, address: bytes) -> int:
+        """A native balance in wei, at the head."""
+        return int(str(self.rpc("eth_getBalance", "0x" + address.hex(), "latest")), 16)
 
     def mine(self, blocks: int = 1) -> int:
         """Mine and return the new head's number."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from core.chains.chores import Chores
 from core.chains.endpoints import Endpoint, EndpointPool
-from core.chains.evm import multicall, selftest
+from core.chains.evm import selftest
 from core.chains.evm.heads import HeadRing, Verdict
 from core.chains.evm.ladder import settle, speaks_of_technique, wrong_chain
 from core.chains.evm.node import EvmNode
@@ -58,7 +58,8 @@ class EvmReader:
 
     `endpoints` are URLs in order of preference; ws:// and wss:// ones only push heads.
     `chain_id` None takes the first endpoint's for all. `stale_after_s`: an endpoint whose head
-    is that much older than another's is left. `self_test` False skips the comparison with web3.
+    is that much older than another's is left. `rungs` are the techniques allowed, best first; all
+    of the ladder where None. `self_test` False skips the comparison with web3.
     """
 
     kind = ChainKind.EVM
@@ -75,7 +76,7 @@ class EvmReader:
         requests_per_second: float | None = None,
         timeout_s: float = TIMEOUT_S,
         stale_after_s: float = 60.0,
-        multicall_address: bytes = multicall.ADDRESS,
+        rungs: Sequence[Rung] | None = None,
         self_test: bool = True,
     ) -> None:
         reading = [url for url in endpoints if not url.startswith(("ws://", "wss://"))]
@@ -91,7 +92,7 @@ class EvmReader:
         self._stale_after_s = stale_after_s
         self._self_test = self_test
         self._client = open_client()
-        self._rungs = ladder(multicall_address)
+        self._rungs = ladder() if rungs is None else tuple(rungs)
         self._pool: EndpointPool[EvmNode] = EndpointPool(
             name,
             reading,

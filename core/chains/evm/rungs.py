@@ -16,6 +16,7 @@ from core.chains.evm import multicall
 from core.chains.evm.address import keccak256
 from core.chains.evm.node import EvmNode, hex_bytes
 from core.chains.evm.scanner import (
+    BURNT,
     BYTECODE,
     REVERTED,
     SCANNER_ADDRESS,
@@ -27,6 +28,8 @@ from core.chains.evm.scanner import (
     encode_call,
 )
 from core.chains.failures import EndpointError, FailureKind
+
+SINGLE_GAS = 5_000_000  # of a read on its own: fifty times the scanner's cap
 
 _CODE = "0x" + BYTECODE.hex()
 _OVERRIDE = {SCANNER_ADDRESS: {"code": _CODE}}
@@ -213,9 +216,9 @@ PER_CALL = frozenset({FailureKind.REVERTED, FailureKind.GAS})
 
 
 def balance_call(wallet: bytes, token: bytes) -> dict[str, str]:
-    """The eth_call object of `balanceOf(wallet)`."""
+    """The eth_call object of `balanceOf(wallet)`, with a limit to what it may burn."""
     payload = multicall.BALANCE_OF + bytes(12) + wallet
-    return {"to": "0x" + token.hex(), "data": "0x" + payload.hex()}
+    return {"to": "0x" + token.hex(), "data": "0x" + payload.hex(), "gas": hex(SINGLE_GAS)}
 
 
 def _word_of(method: str, answer: msgspec.Raw | EndpointError) -> tuple[bytes, int]:
@@ -223,7 +226,7 @@ def _word_of(method: str, answer: msgspec.Raw | EndpointError) -> tuple[bytes, i
     more than this call."""
     if isinstance(answer, EndpointError):
         if method == "eth_call" and answer.kind in PER_CALL:
-            return bytes(WORD), REVERTED
+            return bytes(WORD), BURNT if answer.kind is FailureKind.GAS else REVERTED
         raise answer
     if method == "eth_getBalance":
         text = msgspec.json.decode(answer)

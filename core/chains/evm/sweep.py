@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from core.chains.evm.ladder import check
 from core.chains.evm.node import EvmNode, hex_bytes
 from core.chains.evm.plan import Group, Plan
-from core.chains.evm.rungs import Answer, Rung, Slice, balance_call
+from core.chains.evm.rungs import SINGLE_GAS, Answer, Rung, Slice, balance_call
 from core.chains.evm.scanner import (
     BURNT,
     GAS_CAP,
@@ -29,10 +29,11 @@ from core.chains.evm.scanner import (
 from core.chains.failures import EndpointError, FailureKind, Remedy
 from core.model import BlockRef
 
-SINGLE_GAS = 5_000_000  # a failed read is given fifty times the scanner's cap before it is given up
 SINGLES_PER_TOKEN = 8  # re-reads per token and cycle; if one of them succeeds, all are re-read
 SINGLES_OF_A_BURNER = 2
 SINGLES_IN_FLIGHT = 8
+
+_Marked = tuple[int, bytes, bytes, int]  # request, wallet, token, status
 
 
 class Sweep:
@@ -51,7 +52,7 @@ class Sweep:
         self.calls = 0
         self.failed: dict[int, str] = {}
         self.found: dict[int, int] = {}
-        self._marked: list[tuple[int, bytes, bytes, int]] = []  # request, wallet, token, status
+        self._marked: list[_Marked] = []
         self._chunk = node.endpoint.chunk(rung.name, rung.start, rung.ceiling)
         self._at = node.at(block)
         self._gate = asyncio.Semaphore(rung.in_flight)
@@ -138,6 +139,8 @@ class Sweep:
         for index, status in enumerate(answer.statuses):
             if status:
                 wallet, column = divmod(index, tokens)
+                if status == BURNT and not self.rung.capped:
+                    self.node.burners.add(part.tokens[column])
                 position = group.positions[(start + wallet) * group.width + column + 1]
                 if position >= 0:
                     marked = (position, part.wallets[wallet], part.tokens[column], status)
@@ -147,7 +150,7 @@ class Sweep:
         """Re-read what came back marked. A token that fails for a whole fleet is re-read for a
         few wallets only: thousands of single reads each cycle would be paid for nothing new.
         But as soon as one of them has a value, the mark was unjust and all are re-read."""
-        by_token: dict[bytes, list[tuple[int, bytes, bytes, int]]] = {}
+        by_token: dict[bytes, list[_Marked]] = {}
         for marked in self._marked:
             self.failed[marked[0]] = status_words(marked[3], GAS_CAP)
             by_token.setdefault(marked[2], []).append(marked)
@@ -156,8 +159,17 @@ class Sweep:
             count = SINGLES_OF_A_BURNER if burner else SINGLES_PER_TOKEN
             if await self._reread(reads[:count]):
                 await self._reread(reads[count:])
+            elif not self.rung.capped:
+                self._infer(reads[:count], reads[count:])
 
-    async def _reread(self, reads: Sequence[tuple[int, bytes, bytes, int]]) -> bool:
+    def _infer(self, reread: Sequence[_Marked], others: Sequence[_Marked]) -> None:
+        """Give the reads that were left out the reason of one with the same mark: only the
+        scanner's own marks tell a missing contract from an empty answer, or gas from a revert."""
+        by_status = {status: self.failed[index] for index, _, _, status in reread}
+        for index, _, _, status in others:
+            self.failed[index] = by_status.get(status, self.failed[index])
+
+    async def _reread(self, reads: Sequence[_Marked]) -> bool:
         """Read singly; True if any has a value."""
         gate = asyncio.Semaphore(SINGLES_IN_FLIGHT)
         before = len(self.found)
@@ -179,9 +191,8 @@ class Sweep:
 
     async def _single(self, wallet: bytes, token: bytes) -> int | bytes | EndpointError:
         """One `balanceOf` on its own: a value, too few bytes, or how the call failed."""
-        call = {**balance_call(wallet, token), "gas": hex(SINGLE_GAS)}
         try:
-            result = await self.node.call_bytes(call, self._at)
+            result = await self.node.call_bytes(balance_call(wallet, token), self._at)
         except EndpointError as error:
             if error.kind in (FailureKind.REVERTED, FailureKind.GAS, FailureKind.RPC):
                 return error
