@@ -8,6 +8,7 @@ the file and what to do.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from core.store.schema import (
     SCHEMA_VERSION,
     check_header,
     migrate,
+    refuse_newer,
     schema_version,
 )
 
@@ -52,12 +54,20 @@ _ADVICE = {
 class _Connection(aiosqlite.Connection):
     """aiosqlite's thread and queue, with one addition: a whole function as one job."""
 
+    stopped: asyncio.Future[object] | None = None
+
     async def run(self, work: Work[T]) -> T:
         """Run `work` in the connection's thread. `_execute` and `_conn` are what aiosqlite's own
         methods are made of; no public method takes a function, and statement by statement a
         sweep would cost a thread hop (50 us) per row."""
         result: T = await self._execute(lambda: work(self._conn))  # type: ignore[no-untyped-call]
         return result
+
+    def stop(self) -> asyncio.Future[object] | None:
+        """As aiosqlite has it, but keeps the future: where opening fails aiosqlite stops the
+        thread and does not wait for it, and it would outlive the loop it reports to."""
+        self.stopped = super().stop()
+        return self.stopped
 
 
 class Database:
@@ -117,7 +127,12 @@ class Database:
     async def _connect(self, connector: Callable[[], sqlite3.Connection]) -> _Connection:
         connection = _Connection(connector, iter_chunk_size=64)
         try:
-            await connection
+            try:
+                await connection
+            except BaseException:
+                if connection.stopped is not None:
+                    await connection.stopped
+                raise
         except sqlite3.Error as error:
             raise self._store_error("open", error) from error
         except OSError as error:
@@ -175,8 +190,9 @@ class Database:
                 raise
             connection = self._read_only("mode=ro&immutable=1")
         version = schema_version(connection)
-        if version < SCHEMA_VERSION:
+        if version != SCHEMA_VERSION:
             connection.close()
+            refuse_newer(self.path, version)  # newer in the log than in the file's header
             raise StoreError(
                 f"{self.path}: was written by an older Bursar (schema {version}, this one reads"
                 f" {SCHEMA_VERSION}); start the engine once to bring it up to date"

@@ -101,14 +101,10 @@ def recent_history(connection: sqlite3.Connection, since_ms: int) -> list[Histor
 
 
 def put_history(connection: sqlite3.Connection, rows: Sequence[HistoryRow]) -> None:
-    """Insert history from elsewhere; existing rows win. Its span counts as covered."""
+    """Insert history from elsewhere; existing rows win. The span of a
+    chain's rows counts as read. Raises StoreError for an account that is not registered."""
     if not rows:
         return
-    connection.executemany(
-        "INSERT INTO balance_history (account, time, block, balance) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (account, time) DO NOTHING",
-        ((row.account, row.time_ms, row.block, pack_amount(row.amount)) for row in rows),
-    )
     chain_of: dict[int, int] = dict(connection.execute("SELECT id, chain_id FROM wallet_balances"))
     spans: dict[int, tuple[int, int]] = {}
     for row in rows:
@@ -117,6 +113,11 @@ def put_history(connection: sqlite3.Connection, rows: Sequence[HistoryRow]) -> N
             raise StoreError(f"history for account {row.account}, which is not in the registry")
         low, high = spans.get(chain, (row.time_ms, row.time_ms))
         spans[chain] = min(low, row.time_ms), max(high, row.time_ms)
+    connection.executemany(
+        "INSERT INTO balance_history (account, time, block, balance) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (account, time) DO NOTHING",
+        ((row.account, row.time_ms, row.block, pack_amount(row.amount)) for row in rows),
+    )
     for chain, span in spans.items():
         _cover(connection, chain, *span)
     if min(low for low, _ in spans.values()) < int(recall(connection, _THINNED) or 0):

@@ -212,8 +212,15 @@ async def test_a_change_of_another_chain_is_refused_and_nothing_is_written(
 
 async def test_columns_of_other_workers_are_never_written(store: SqliteStore, path: Path) -> None:
     await register(store, 2)
-    theirs = ("needs_gas", "needs_consolidation", "priority", "gas_locked_until", "gas_locked_by")
-    theirs += ("consolidation_locked_until", "consolidation_locked_by")
+    theirs = (
+        "needs_gas",
+        "needs_consolidation",
+        "priority",
+        "gas_locked_until",
+        "gas_locked_by",
+        "consolidation_locked_until",
+        "consolidation_locked_by",
+    )
     with sqlite3.connect(path) as other:
         for column in theirs:
             other.execute(f"ALTER TABLE wallet_balances ADD COLUMN {column} DEFAULT 'untouched'")
