@@ -272,7 +272,7 @@ class WorldChain:
 Grid = list[tuple[int, int, Moment]]
 
 # Shares of a past's points by age: (younger than, hundredths of the points).
-_DENSITY: Final = ((HOUR_MS, 26), (DAY_MS, 30), (7 * DAY_MS, 22), (30 * DAY_MS, 22))
+_DENSITY: Final = ((HOUR_MS, 18), (DAY_MS, 22), (7 * DAY_MS, 30), (30 * DAY_MS, 30))
 
 
 def sample_times(since_ms: int, until_ms: int, points: int = 60) -> Iterator[int]:

@@ -13,13 +13,22 @@ from pathlib import Path
 from typing import Final
 
 from core.api import EngineApi
-from core.demo.cast import ASSETS, CHAINS
-from core.demo.chain import DAY_MS
+from core.demo.cast import ASSETS, CHAINS, WorldAsset
+from core.demo.chain import DAY_MS, WorldChain
 from core.demo.incidents import Incident, active
 from core.demo.process import RunningDemo, Wall, start_demo
 from core.demo.world import World
-from core.model import ChainKind, human
-from core.store.protocol import HistoryRow, NewAsset, NewWallet, Store
+from core.model import Account, ChainKind, Consistency, human
+from core.store.protocol import (
+    Change,
+    HistoryRow,
+    Mark,
+    NewAsset,
+    NewWallet,
+    Registry,
+    Store,
+    Sweep,
+)
 
 CHAIN_KINDS: Final[tuple[tuple[str, ChainKind], ...]] = tuple((c.name, c.kind) for c in CHAINS)
 NEW_ASSETS: Final = tuple(
@@ -91,24 +100,19 @@ def incidents_at(world: World, at_ms: int) -> tuple[Incident, ...]:
 
 
 async def seed_store(store: Store, world: World, now_ms: int, *, days: int = _PAST_DAYS) -> int:
-    """Give a store that knows the fleet its past up to `now_ms`; answers the rows written.
+    """Give a store that knows the fleet its past up to `now_ms`, as if an engine had run until
+    then; answers the rows of history written.
 
     Each row is what the account's balance really was at its block. A large fleet gets fewer
     rows an account, four at least.
     """
-    registry = await store.registry()
-    numbers = {agent.id: number for number, agent in enumerate(world.agents)}
-    ours = {(a.chain, a.symbol): a for a in ASSETS}
-    asset_of = {a.id: ours.get((a.chain, a.symbol)) for a in registry.assets}
-    points = min(60, max(4, _PAST_ROWS // max(1, len(registry.accounts))))
+    ours = _Ours(world, await store.registry())
+    points = min(60, max(4, _PAST_ROWS // max(1, len(ours.accounts))))
     since_ms = now_ms - days * DAY_MS
     grids = {name: chain.grid(since_ms, now_ms, points) for name, chain in world.chains.items()}
     rows: list[HistoryRow] = []
     written = 0
-    for index, account in enumerate(registry.accounts):
-        number, asset = numbers.get(account.agent), asset_of.get(account.asset)
-        if number is None or asset is None:
-            continue  # watched by the operator: no account of this world
+    for index, (account, number, asset) in enumerate(ours.accounts):
         past = world.chain(asset.chain).past(number, asset, grids[asset.chain])
         rows += [HistoryRow(account.id, p.time_ms, p.block, p.amount) for p in past]
         if len(rows) >= _ROWS_AT_ONCE:
@@ -119,7 +123,56 @@ async def seed_store(store: Store, world: World, now_ms: int, *, days: int = _PA
             await asyncio.sleep(0)  # the desk paints meanwhile
     if rows:
         await store.put_history(rows)
+    for chain in world.chains.values():
+        await _record_last_reading(store, chain, ours, now_ms)
     return written + len(rows)
+
+
+class _Ours:
+    """The accounts of a registry that belong to the world, each with its agent's number and
+    its asset; what an operator watches besides is left out."""
+
+    def __init__(self, world: World, registry: Registry) -> None:
+        numbers = {agent.id: number for number, agent in enumerate(world.agents)}
+        known = {(a.chain, a.symbol): a for a in ASSETS}
+        assets = {a.id: known.get((a.chain, a.symbol)) for a in registry.assets}
+        self.accounts: list[tuple[Account, int, WorldAsset]] = []
+        for account in registry.accounts:
+            number, asset = numbers.get(account.agent), assets.get(account.asset)
+            if number is not None and asset is not None:
+                self.accounts.append((account, number, asset))
+
+
+async def _record_last_reading(store: Store, chain: WorldChain, ours: _Ours, now_ms: int) -> None:
+    """Store the chain's balances as read at the newest block, so that a desk has rows at once
+    and trends have something to go on from."""
+    block = chain.block(chain.block_at(now_ms))
+    lease = await store.claim(
+        chain.plan.name, "demo", now_ms=now_ms, due_before_ms=now_ms, lease_ms=60_000, limit=None
+    )
+    if block is None or lease is None:
+        return  # the chain was read before: its accounts are not due
+    changes: list[Change] = []
+    marks: list[Mark] = []
+    for account, _, asset in ours.accounts:
+        if asset.chain != chain.plan.name:
+            continue
+        amount = chain.balance(account.address, asset.contract, block.number)
+        changes.append(Change(account.id, amount or 0))
+        if amount is None:
+            marks.append(Mark(account.id, "not activated", 0))
+    sweep = Sweep(
+        lease,
+        block.time_ms,
+        block,
+        Consistency.PINNED,
+        block.number,
+        "",
+        0.0,
+        changes=changes,
+        marks=marks,
+    )
+    await store.record(sweep, ())
 
 
 async def host_demo(home: Path, *, agents: int, seed: int) -> tuple[RunningDemo, EngineApi]:

@@ -85,15 +85,43 @@ async def test_the_past_in_the_store_is_what_the_chain_says_of_those_blocks(
             found += len(rows)
             asset = symbol[account.asset]
             if asset == "XRP" and number[account.agent] == NOT_ACTIVATED:
-                assert rows == []
+                assert [row.amount for row in rows] == [0]
                 continue
             assert rows[0].time_ms <= clock.ms - 29 * DAY_MS
             for row in rows:
                 assert row.amount == balance(world, number[account.agent], asset, row.time_ms)
-        assert found == written > 180 * 10
+        assert found <= written + 180
+        assert written > 180 * 10
         for chain, _ in CHAIN_KINDS:
             gaps = await store.gaps(chain, clock.ms - 7 * DAY_MS, clock.ms - HOUR_MS)
             assert gaps == []
+    finally:
+        await store.close()
+
+
+async def test_a_seeded_store_looks_as_if_an_engine_had_read_it_a_moment_ago(
+    tmp_path: Path,
+) -> None:
+    world, clock = make_world(10)
+    store = await open_store(world, tmp_path)
+    try:
+        await seed_store(store, world, clock.ms)
+        registry = await store.registry()
+        symbol = {asset.id: asset.symbol for asset in registry.assets}
+        number = {agent.id: n for n, agent in enumerate(world.agents)}
+        accounts = {account.id: account for account in registry.accounts}
+        stored = await store.balances()
+        assert len(stored) == 60
+        for row in stored:
+            account = accounts[row.account]
+            truth = balance(world, number[account.agent], symbol[account.asset], clock.ms)
+            assert row.amount == (truth or 0)
+            assert row.mark == ("" if truth is not None else "not activated")
+            assert clock.ms - 4_000 <= row.checked_ms <= clock.ms
+        lease = await store.claim(
+            "base", "engine", now_ms=clock.ms, due_before_ms=clock.ms + 1, lease_ms=1, limit=None
+        )
+        assert lease is not None
     finally:
         await store.close()
 
