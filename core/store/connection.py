@@ -98,12 +98,20 @@ class Database:
         """Finish what is queued and close; the last one out folds the log into the file."""
         reader, self._reader = self._reader, None
         writer, self._writer = self._writer, None
-        for connection in (reader, writer):
-            if connection is not None:
-                try:
-                    await connection.close()
-                except sqlite3.Error as error:
-                    raise self._store_error("close", error) from error
+        try:
+            if reader is not None:
+                await reader.close()
+        except sqlite3.Error as error:
+            raise self._store_error("close", error) from error
+        finally:
+            if writer is not None:
+                await self._close_writer(writer)
+
+    async def _close_writer(self, writer: _Connection) -> None:
+        try:
+            await writer.close()
+        except sqlite3.Error as error:
+            raise self._store_error("close", error) from error
 
     async def write(self, what: str, work: Work[T]) -> T:
         """Run `work` as one transaction; `what` completes "cannot ..." if it fails."""

@@ -88,7 +88,8 @@ class Registry(msgspec.Struct, frozen=True):
 
 
 class StoredBalance(msgspec.Struct, frozen=True, gc=False):
-    """The last known state of an account. `amount` None: never read. Times in ms, 0: never."""
+    """The last known state of an account. `amount` None: never read. Times in ms, 0: never.
+    A read that succeeds empties `error`; `errors` and `error_ms` remember failures for good."""
 
     account: int
     amount: int | None
@@ -138,7 +139,7 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
 
 class Sweep(msgspec.Struct, frozen=True):
     """One reading as the store records it. `forked_below`: history of this chain from blocks
-    above that number is taken back in the same transaction."""
+    above that number is taken back in the same transaction, for the accounts that were read."""
 
     lease: Lease
     time_ms: int

@@ -177,3 +177,10 @@ async def test_a_closed_store_says_so(path: Path) -> None:
     await store.close()
     with pytest.raises(StoreError, match="the store is closed"):
         await store.append([changed("a", 0, 1)])
+
+
+async def test_the_size_counts_the_log_too(store: SqliteStore, path: Path) -> None:
+    await register(store, 100)
+    log = path.with_name("bursar.db-wal")
+    assert log.stat().st_size > 0
+    assert await store.size_bytes() >= path.stat().st_size + log.stat().st_size
