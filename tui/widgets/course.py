@@ -57,14 +57,11 @@ def stretches(history: History, start_ms: int, end_ms: int) -> tuple[Stretch, ..
     gaps = sorted((max(a, known), min(b, end_ms)) for a, b in history.gaps)
     edges = [known]
     for gap_start, gap_end in gaps:
-        if gap_end > gap_start:
-            edges += [gap_start, gap_end]
+        if gap_end > max(gap_start, edges[-1]):
+            edges += [max(gap_start, edges[-1]), gap_end]
     edges.append(end_ms)
     found: list[Stretch] = []
-    reached = known
-    for start, end in zip(edges[::2], edges[1::2], strict=True):
-        begin = max(start, reached)
-        reached = max(reached, end)
+    for begin, end in zip(edges[::2], edges[1::2], strict=True):
         if begin >= end:
             continue
         first = bisect_right(times, begin)

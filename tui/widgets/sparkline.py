@@ -51,7 +51,7 @@ def _resample(levels: tuple[int | None, ...], width: int) -> tuple[int | None, .
         if not known:
             merged.append(None)
             continue
-        origin = known[0] if before is None else before
+        origin = known[-1] if before is None else before
         merged.append(max(known, key=lambda level: abs(level - origin)))
         before = known[-1]
     return tuple(merged)
