@@ -112,7 +112,3 @@ def main() -> None:
         # The reader of a pipe went away (`| head`): not an error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(int(Exit.FAILED))
-
-
-if __name__ == "__main__":
-    main()
