@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -99,6 +101,9 @@ class Proxy:
             head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(answer)}\r\n\r\n".encode()
             writer.write(head + answer[: len(answer) // 2])
             await writer.drain()
+            linger = struct.pack("ii", 1, 0)  # closing now sends RST instead of FIN
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            await asyncio.sleep(0.02)
             writer.transport.abort()
             return False
         return self._write(writer, 200, answer)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 import msgspec
 from websockets.asyncio.client import connect
@@ -47,18 +48,19 @@ class HeadFeed:
         """Health by URL."""
         return {e.url: e.health(in_use=e is self._in_use) for e in self.endpoints}
 
-    async def heads(self) -> AsyncIterator[BlockRef]:
+    async def heads(self) -> AsyncGenerator[BlockRef, None]:
         """Heads for ever; connections come and go behind it."""
         while True:
             for endpoint in self.endpoints:
                 if not endpoint.usable:
                     continue
                 try:
-                    async for block in self._subscribed(endpoint):
-                        self._in_use = endpoint
-                        endpoint.recovered()
-                        endpoint.block = block.number
-                        yield block
+                    async with aclosing(self._subscribed(endpoint)) as subscription:
+                        async for block in subscription:
+                            self._in_use = endpoint
+                            endpoint.recovered()
+                            endpoint.block = block.number
+                            yield block
                 except EndpointError as error:
                     endpoint.erred(error)
                     endpoint.leave(error)
@@ -66,7 +68,7 @@ class HeadFeed:
             wait = min(endpoint.wait_s for endpoint in self.endpoints)
             await self._clock.sleep(max(wait, 0.05) + 0.05 * random.random())
 
-    async def _subscribed(self, endpoint: Endpoint[None]) -> AsyncIterator[BlockRef]:
+    async def _subscribed(self, endpoint: Endpoint[None]) -> AsyncGenerator[BlockRef, None]:
         """One connection's heads. Raises EndpointError when it ends, for whatever reason."""
         endpoint.rung = "newHeads"
         silence = FIRST_SILENCE_S

@@ -7,7 +7,8 @@ endpoint's first reading its rung is tested against single reads, beside the wor
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import NamedTuple
 
 from core.chains.chores import Chores
@@ -129,12 +130,13 @@ class EvmReader:
             known |= self._feed.health()
         return tuple(known[url] for url in self._order)
 
-    async def heads(self) -> AsyncIterator[BlockRef]:
+    async def heads(self) -> AsyncGenerator[BlockRef, None]:
         """newHeads over WebSocket where a ws:// endpoint is configured; else ends at once."""
         if self._feed is None:
             return
-        async for block in self._feed.heads():
-            yield block
+        async with aclosing(self._feed.heads()) as feed:
+            async for block in feed:
+                yield block
 
     async def read(self, requests: Sequence[Request], at: BlockRef | None = None) -> Reading:
         """Read all requests at one block: the head, or `at` (its hash, or its number where the
