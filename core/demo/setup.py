@@ -112,9 +112,17 @@ async def seed_store(store: Store, world: World, now_ms: int, *, days: int = _PA
     grids = {name: chain.grid(since_ms, now_ms, points) for name, chain in world.chains.items()}
     rows: list[HistoryRow] = []
     written = 0
+    reached: set[str] = set()
     for index, (account, number, asset) in enumerate(ours.accounts):
-        past = world.chain(asset.chain).past(number, asset, grids[asset.chain])
+        chain = world.chain(asset.chain)
+        past = chain.past(number, asset, grids[asset.chain])
         rows += [HistoryRow(account.id, p.time_ms, p.block, p.amount) for p in past]
+        if past and asset.chain not in reached:
+            # One row at the very end says how far the chain was followed: no gap before now.
+            reached.add(asset.chain)
+            newest = chain.block_at(now_ms)
+            amount = chain.balance(account.address, asset.contract, newest) or 0
+            rows.append(HistoryRow(account.id, chain.second_of(newest) * 1000, newest, amount))
         if len(rows) >= _ROWS_AT_ONCE:
             await store.put_history(rows)
             written += len(rows)

@@ -25,7 +25,8 @@ LAG_AFTER_S = 120  # as core.balances.view.ProblemRules
 
 def expected_chain_state(chain: str, second: int) -> str:
     """What an operator should see: live while one endpoint is well, and for a while after all
-    heads stopped; then lagging; stale where all that can be used hangs; else down."""
+    heads stopped; then lagging; stale where all that can be used hangs (and down as soon as the
+    reader gives up on it); else down."""
     faults = {_fault(chain, n, second) for n in range(ENDPOINTS[chain])} - {Fault.WRONG_CHAIN}
     if faults & {None, Fault.TOO_LARGE}:
         return "live"
