@@ -15,7 +15,6 @@ from core.chains.xrpl.sweep import Sweep
 from core.model import BlockRef
 
 _STREAM_PATIENCE_S: Final = 3.0
-_ROLLING_S: Final = 2.0  # of each reading's time goes to accounts that no stream named
 
 
 class Link:
@@ -45,11 +44,11 @@ class Link:
         self.follower.restart()
 
     async def begin_touched(
-        self, connection: Connection, sweep: Sweep, ledger: BlockRef, rate: float
+        self, connection: Connection, sweep: Sweep, ledger: BlockRef, spare: int
     ) -> None:
         """Begin at the ledger with the accounts that the transactions stream proves to be
-        enough, and a few more in turn, so that a stream that lies is found out; with all where
-        it proves nothing."""
+        enough, and `spare` more in turn, so that a stream that lies is found out; with all
+        where it proves nothing."""
         plan = sweep.plan
         if self.follower.interest is not plan.positions:
             self.follower.interest = plan.positions
@@ -67,7 +66,7 @@ class Link:
             sweep.begin(ledger)
             return
         count = len(plan.addresses)
-        step = min(count, max(1, int(rate * _ROLLING_S)))
+        step = min(count, spare)
         rolling = {(self._cursor + n) % count for n in range(step)}
         self._cursor = (self._cursor + step) % count
         positions = {plan.positions[address] for address in touched} | rolling

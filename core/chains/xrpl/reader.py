@@ -40,6 +40,7 @@ _SLOWEST: Final = 2
 _STALE_AFTER_S: Final = 20.0  # ledgers close every four seconds
 _STALE_LEDGERS: Final = 3
 _RETAKES: Final = 3
+_ROLLING: Final = 0.05  # of an interval goes to accounts that no stream named
 _PASSES: Final = 4  # a sweep that is cut off goes on where it was, so it may be cut often
 _YIELD_EVERY: Final = 64
 _HEAD_SILENCE_S: Final = 30.0
@@ -49,7 +50,8 @@ class XrplReader:
     """The `ChainReader` of an XRPL network.
 
     `chain_id` is the network id its servers must state (0 mainnet, 1 testnet, ...); None takes
-    the first server's word. `requests_per_second` paces every endpoint; None learns a limit from refusals.
+    the first server's word. `requests_per_second` paces every endpoint; None learns a limit
+    from refusals.
     """
 
     def __init__(
@@ -172,7 +174,8 @@ class XrplReader:
                     ledger = await self._ledger(endpoint, connection, at)
                     rate = self._rate(endpoint)
                     if at is None and rate and sweep.plan.jobs / rate > self._pool.interval_s / 2:
-                        await endpoint.session.begin_touched(connection, sweep, ledger, rate)
+                        spare = max(1, int(rate * self._pool.interval_s * _ROLLING))
+                        await endpoint.session.begin_touched(connection, sweep, ledger, spare)
                     else:
                         sweep.begin(ledger)
                 assert sweep.ledger is not None

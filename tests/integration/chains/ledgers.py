@@ -109,10 +109,8 @@ class Ledger:
         """Make the next block, `age_s` old, with these balances from then on (None: gone)."""
         number = self._first + len(self._refs)
         digest = sha256(f"{self._style} {number}".encode()).hexdigest()
-        if self._style == "tron":
-            block_hash = f"0x{number:016x}{digest[16:]}"
-        else:
-            block_hash = digest.upper()
+        tron = f"0x{number:016x}{digest[16:]}"
+        block_hash = tron if self._style == "tron" else digest.upper()
         parent = self._refs[-1].hash if self._refs else ""
         time_ms = (int(time.time() - age_s)) * 1000
         self._refs.append(BlockRef(number, block_hash, time_ms, parent))
