@@ -167,8 +167,7 @@ class JsonRpc:
             raise EndpointError(FailureKind.UNREACHABLE, words) from error
         except httpx.RemoteProtocolError as error:
             words = plain(str(error))
-            cut = "incomplete" in words or "without sending" in words
-            kind = FailureKind.CUT if cut and "any" not in words else FailureKind.RESET
+            kind = FailureKind.CUT if "message body" in words else FailureKind.RESET
             raise EndpointError(kind, words) from error
         except httpx.DecodingError as error:
             raise EndpointError(FailureKind.CUT, "the compressed answer is broken") from error
