@@ -254,12 +254,12 @@ async def read_until_whole(reader: XrplReader, asked: list[Request], tries: int)
 @pytest.mark.slow
 async def test_the_pace_of_a_server_is_learnt_from_its_refusals() -> None:
     ledger = Ledger()
-    ledger.close({(xrpl_account(n), None): 2_000_000 + n for n in range(200)})
+    ledger.close({(xrpl_account(n), None): 2_000_000 + n for n in range(100)})
     server = RippledServer(ledger, Faults(), requests_per_second=50)
     async with server, reading_from(server) as reader:
-        asked = natives(200)
+        asked = natives(100)
         reading = await read_until_whole(reader, asked, 3)
-        assert reading.amounts == [2_000_000 + n for n in range(200)]
+        assert reading.amounts == [2_000_000 + n for n in range(100)]
         refusals = reader.health()[0].errors
         assert refusals > 0
         assert (await reader.read(asked)).amounts == reading.amounts
