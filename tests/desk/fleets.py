@@ -13,7 +13,16 @@ import msgspec
 from textual.app import App, ComposeResult
 from textual.widget import Widget
 
-from core.api import AssetTotal, BalanceView, ChainState, EngineState, StatePatch, StoreHealth
+from core.api import (
+    AssetTotal,
+    BalanceView,
+    ChainState,
+    EngineState,
+    History,
+    HistoryPoint,
+    StatePatch,
+    StoreHealth,
+)
 from core.model import Agent, Amount, Asset, ChainKind, Severity, WalletState
 from tui.fleet import FleetModel
 from tui.themes import DEFAULT, THEMES
@@ -188,6 +197,24 @@ def fleet_model(rows: int, clock: StillClock | None = None) -> FleetModel:
     model = FleetModel(clock or StillClock())
     model.load(fleet_state(rows))
     return model
+
+
+def history_over(span_ms: int, changes: int = 300) -> History:
+    """A balance that is spent, topped up, spikes once, and was not read for a while."""
+    start, step, amount = NOW_MS - span_ms, span_ms // changes, 40_000_000
+    gap = (NOW_MS - span_ms // 3, NOW_MS - span_ms // 4)
+    points = [HistoryPoint(start, Amount(amount), 38_000_000, carried=True)]
+    for number in range(1, changes):
+        if number * 7 % 11 < 4:
+            continue
+        amount -= number * 7919 % 900_001
+        if amount < 5_000_000:
+            amount = 45_000_000 + number * 101
+        spike = 60_000_000 if number == changes // 2 else 0
+        time_ms = start + number * step
+        if not gap[0] <= time_ms < gap[1]:
+            points.append(HistoryPoint(time_ms, Amount(amount + spike), 38_000_000 + number))
+    return History(tuple(points), (gap,))
 
 
 class HostApp(App[None]):

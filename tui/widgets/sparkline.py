@@ -35,7 +35,7 @@ def sparkline(levels: Sequence[int | None], width: int, ascii_only: bool = False
     """Exactly `width` cells, the newest level on the right; None is a gap.
 
     More levels than cells are merged, each cell showing its slice's furthest excursion from
-    the slice before, so that a spike survives. A level that never moves is drawn half-way up,
+    the end of the slice before, so that a spike survives. A level that never moves is drawn half-way up,
     or at the bottom if it is zero.
     """
     return _draw(tuple(levels), max(0, width), ASCII_BLOCKS if ascii_only else BLOCKS)
@@ -43,7 +43,8 @@ def sparkline(levels: Sequence[int | None], width: int, ascii_only: bool = False
 
 def _resample(levels: tuple[int | None, ...], width: int) -> tuple[int | None, ...]:
     merged: list[int | None] = []
-    before: int | None = None
+    ranked = sorted(level for level in levels if level is not None)
+    before = ranked[len(ranked) // 2] if ranked else 0
     for cell in range(width):
         start = cell * len(levels) // width
         end = (cell + 1) * len(levels) // width
@@ -51,7 +52,7 @@ def _resample(levels: tuple[int | None, ...], width: int) -> tuple[int | None, .
         if not known:
             merged.append(None)
             continue
-        origin = known[-1] if before is None else before
-        merged.append(max(known, key=lambda level: abs(level - origin)))
+        distances = [abs(level - before) for level in known]
+        merged.append(known[distances.index(max(distances))])
         before = known[-1]
     return tuple(merged)

@@ -88,7 +88,8 @@ async def desk_of(
     app = HostApp(table)
     async with app.run_test(size=size) as pilot:
         table.sync()
-        await pilot.pause()
+        for _ in range(3):  # the theme reaches the scrollbar some refreshes after the first
+            await pilot.pause(0.05)
         yield Desk(app, pilot, table, clock)
 
 
