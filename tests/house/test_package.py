@@ -73,7 +73,8 @@ def test_it_runs_from_an_empty_environment_and_another_directory(
     assert "treasury desk" in shown.stdout
     styles = subprocess.run(
         [python, "-S", "-c", code + "from tui.app import BursarApp; "
-         "import pathlib; paths = [pathlib.Path(p) for p in BursarApp.CSS_PATH]; "
+         "from pathlib import Path; given = BursarApp.CSS_PATH; "
+         "paths = [Path(p) for p in (given if isinstance(given, list) else [given])]; "
          "print([p.name for p in paths if not p.is_file()], len(paths))"],
         cwd=elsewhere,
         env=environment,

@@ -51,13 +51,14 @@ def balances(
     from core.service.wire import balance_rows
 
     form = output.form_of(as_json=as_json, as_csv=as_csv)
+    span_ms = _duration(since)
 
     async def work() -> None:
         async with engine(context.settings(), EngineMode.READ) as api:
             state = await api.state()
             rows = balance_rows(state, agent=agent, chain=chain, asset=asset)
             if history:
-                rows = await _history_rows(api, rows, _duration(since))
+                rows = await _history_rows(api, rows, span_ms)
         if agent and not any(known.id == agent for known in state.agents):
             raise fail(f"No wallet for agent {agent}")
         columns = HISTORY_COLUMNS if history else BALANCE_COLUMNS

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tui.cli import output
-from tui.cli.context import Exit, context, fail, run
+from tui.cli.context import Exit, context, engine, fail, run
 
 TEMPLATE = """\
 # Bursar's settings. Every key can also be set as an environment variable, BURSAR_SECTION__KEY
@@ -83,7 +83,7 @@ def init(
     import socket
 
     from core.config import parse_settings
-    from core.store.directory import DataDirectory
+    from core.engine import EngineMode
 
     xdg = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
     default = Path(xdg).expanduser() / "bursar" / "bursar.toml"
@@ -95,7 +95,12 @@ def init(
         data_dir=quoted[0], environment=quoted[1], node_id=socket.gethostname().split(".")[0]
     )
     settings = parse_settings(text, str(path), {})
-    DataDirectory(settings.data_path).prepare()
+
+    async def prepare() -> None:
+        async with engine(settings, EngineMode.COMMAND):
+            pass  # opening it made directory and database
+
+    run(prepare)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         output.write_file(path, text)

@@ -37,7 +37,7 @@ def import_csv(
         settings = context.settings()
         async with engine(settings, EngineMode.READ if dry_run else EngineMode.COMMAND) as api:
             state = await api.state()
-            kinds = {chain.name: chain.kind for chain in state.chains}
+            kinds = {chain.name: chain.kind for chain in settings.chain}
             known = {(row.agent, row.chain): row.address for row in state.balances}
             parsed = parse_watchlist(text, kinds, known)
             if parsed.errors:
