@@ -18,7 +18,9 @@ from tui import text, themes
 from tui.screens.base import DeskScreen
 
 MOST_AGENTS = 20
-_LEFT_OUT = frozenset({"command_palette", "help_quit", "move", "edge", "page", "cursor", "select"})
+_LEFT_OUT = frozenset(
+    {"command_palette", "move", "edge", "page", "cursor", "top", "bottom", "select"}
+)
 """Actions that make no sense by name: moving, and the palette itself."""
 
 
@@ -53,10 +55,12 @@ class DeskCommands(Provider):
         if not isinstance(screen, DeskScreen):
             return
         seen: set[str] = set()
-        for active in screen.active_bindings.values():
+        rank = {screen: 0, screen.app: 1}
+        bound = screen.active_bindings.values()
+        for active in sorted(bound, key=lambda each: rank.get(each.node, 2)):
             binding = active.binding
             name = binding.action.partition("(")[0].rpartition(".")[2]
-            if not active.enabled or not binding.description or binding.system:
+            if not active.enabled or binding.id is None:  # without an id it is Textual's own
                 continue
             if name in _LEFT_OUT or binding.action in seen:
                 continue

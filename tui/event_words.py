@@ -36,9 +36,8 @@ def describe(record: EventRecord) -> Words:
 
 
 def title_of(kind: str) -> str:
-    """`AGENT_BALANCE_CHANGED` as `balance changed`."""
-    words = text.safe(kind).lower().replace("_", " ")
-    return words.removeprefix("agent ")
+    """A short word for a type: `balance` for `AGENT_BALANCE_CHANGED`; unknown ones in full."""
+    return _TITLES.get(kind) or text.safe(kind).lower().replace("_", " ")
 
 
 def glyph(tone: Tone, signs: text.Glyphs) -> str:
@@ -129,6 +128,19 @@ def _started(record: EventRecord) -> tuple[str, Tone]:
 def _stopped(record: EventRecord) -> tuple[str, Tone]:
     return _field(record, "reason"), Tone.PLAIN
 
+
+_TITLES: Mapping[str, str] = {
+    "AGENT_BALANCE_CHANGED": "balance",
+    "AGENT_BALANCE_REVERTED": "reverted",
+    "AGENT_REGISTERED": "registered",
+    "AGENT_TAGGED": "tagged",
+    "LIMITS_CHANGED": "limits",
+    "CHAIN_STATE_CHANGED": "chain",
+    "ENDPOINT_STATE_CHANGED": "endpoint",
+    "CHAIN_REORGANISED": "reorg",
+    "ENGINE_STARTED": "started",
+    "ENGINE_STOPPED": "stopped",
+}
 
 _TELLERS: Mapping[str, Callable[[EventRecord], tuple[str, Tone]]] = {
     "AGENT_BALANCE_CHANGED": _balance,

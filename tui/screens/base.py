@@ -29,6 +29,8 @@ from tui.widgets.status_bar import StatusBar, is_production
 LEAST_WIDTH, LEAST_HEIGHT = 60, 16
 WIDE = 120
 """Columns from which a detail pane stands beside a list."""
+TALL = 36
+"""Lines from which that pane has room for a chart."""
 
 
 class Desk(msgspec.Struct, frozen=True):
@@ -49,10 +51,8 @@ class DeskScreen(Screen[None]):
     PATH: ClassVar[tuple[str, ...]] = ()
     WRITES: ClassVar[tuple[Binding, ...]] = ()
     """Bindings that give commands to the engine."""
-    HORIZONTAL_BREAKPOINTS = [
-        (0, "-narrow"),
-        (WIDE, "-wide"),
-    ]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]  # noqa: RUF012 - Textual's type
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (TALL, "-tall")]  # noqa: RUF012 - Textual's type
 
     def __init__(self, desk: Desk) -> None:
         super().__init__()

@@ -28,7 +28,7 @@ from tui.widgets.list_table import Cell, Col, Item, ListTable, Tone
 COLS = (
     Col("", 1),
     Col("TIME", 8),
-    Col("EVENT", 20, drop=1),
+    Col("EVENT", 10, drop=1),
     Col("ABOUT", 16),
     Col("WHAT", 20, grow=True),
 )
@@ -62,7 +62,6 @@ class EventsScreen(DeskScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "filter", key_display="/", id="filter"),
         Binding("escape", "clear", "Clear filter", show=False, id="filter.clear"),
-        Binding("enter", "detail", "json", id="events.json"),
         Binding("f", "follow", "follow", id="events.follow"),
         Binding("y", "copy_subject", "Copy what it is about", show=False, id="copy.id"),
         Binding("Y", "copy_json", "copy json", id="copy.json"),
@@ -71,7 +70,7 @@ class EventsScreen(DeskScreen):
     def body(self) -> Iterable[Widget]:
         """The list, the record beside it, the filter's line."""
         with Horizontal(id="events-body"):
-            yield ListTable(COLS, empty="nothing has happened yet")
+            yield ListTable(COLS, empty="nothing has happened yet", opens=True)
             with VerticalScroll(id="event-json", can_focus=False):
                 yield Static(id="event-json-text")
         yield FilterLine("text in type, subject or payload")

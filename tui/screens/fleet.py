@@ -6,18 +6,20 @@ those three, and fetches the trends of the rows that are on the screen.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import ClassVar
 
 import msgspec
 from textual import on, work
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
 from core.api import EngineLostError, SyncNow
+from core.model import BursarError
 from tui import export, kept, text
 from tui.fleet_row import FleetRow
 from tui.query import QueryError
@@ -27,8 +29,13 @@ from tui.session import Phase
 from tui.widgets.filter_line import FilterLine
 from tui.widgets.fleet_columns import COLUMNS, DEFAULT_COLUMNS
 from tui.widgets.fleet_table import FleetTable
+from tui.widgets.history_chart import HistoryChart
 from tui.widgets.row_detail import RowDetail
 
+CHART_MS = 24 * 3_600_000
+CHART_STEP_MS = 6 * 60_000
+CHART_SETTLE_S = 0.2
+"""The cursor rests this long before the day's chart of its row is fetched."""
 TREND_MS = 3_600_000
 TREND_BUCKETS = 12
 TRENDS_KEPT = 4_000
@@ -41,7 +48,6 @@ class FleetScreen(DeskScreen):
     AUTO_FOCUS = "FleetTable"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "filter", key_display="/", id="filter"),
-        Binding("enter", "open", "open", id="fleet.open"),
         Binding("exclamation_mark", "problems", "problems", key_display="!", id="fleet.problems"),
         Binding("escape", "clear", "Clear filter", show=False, id="filter.clear"),
         Binding("less_than_sign", "sort(-1)", "Sort by the column before", show=False,
@@ -68,6 +74,7 @@ class FleetScreen(DeskScreen):
         self.model = desk.session.model
         self._trends: dict[int, tuple[int | None, ...]] = {}
         self._trend_end = 0
+        self._charted: tuple[int, ...] = ()
         self._filter_wrong = ""
         chosen = kept.load(desk.options.state_dir).columns
         self._columns = tuple(key for key in chosen if key in COLUMNS) or DEFAULT_COLUMNS
@@ -81,7 +88,9 @@ class FleetScreen(DeskScreen):
                 columns=self._columns,
                 ascii_only=self.desk.options.safe,
             )
-            yield RowDetail(self.desk.signs, ascii_only=self.desk.options.safe)
+            with Vertical(id="fleet-side"):
+                yield RowDetail(self.desk.signs, ascii_only=self.desk.options.safe)
+                yield HistoryChart(ascii_only=self.desk.options.safe)
         yield Static(id="fleet-message")
         yield FilterLine("chain:base asset:usdc bal<10 runway<1h -tag:test text")
 
@@ -150,6 +159,26 @@ class FleetScreen(DeskScreen):
             levels=self._trends.get(row.account, ()) if row is not None else (),
             events=events,
         )
+        if row is not None and self.has_class("-tall"):
+            wanted = (row.account, row.version)
+            if wanted != self._charted:
+                self._charted = wanted
+                self._fetch_history(row)
+
+    @work(exclusive=True, group="history", exit_on_error=False)
+    async def _fetch_history(self, row: FleetRow) -> None:
+        await asyncio.sleep(CHART_SETTLE_S)  # the cursor may be on its way to another row
+        end = (self.session.now_ms() // CHART_STEP_MS + 1) * CHART_STEP_MS
+        chart, start = self.query_one(HistoryChart), end - CHART_MS
+        try:
+            history = await self.session.api.history(
+                row.agent, row.chain, row.asset.contract or row.symbol, start, end
+            )
+        except BursarError as error:
+            self._charted = ()
+            chart.show_notice(f"no history: {error}")
+            return
+        chart.show(history, row.asset, start, end)
 
     def _say_where(self) -> None:
         model, signs = self.model, self.desk.signs
@@ -271,8 +300,6 @@ class FleetScreen(DeskScreen):
         self.table.set_columns(chosen)
         folder = self.desk.options.state_dir
         if folder is not None:
-            import asyncio
-
             try:
                 await asyncio.to_thread(kept.save, folder, kept.Kept(columns=chosen))
             except OSError as error:
@@ -282,9 +309,9 @@ class FleetScreen(DeskScreen):
 
     def on_fleet_table_row_selected(self) -> None:
         """Enter on a row."""
-        self.action_open()
+        self._open()
 
-    def action_open(self) -> None:
+    def _open(self) -> None:
         """The agent's wallet."""
         row = self.row
         if row is not None:

@@ -85,11 +85,11 @@ class HelpScreen(ModalScreen[None]):
 
 def _keys_of(screen: DeskScreen, *, of_app: bool) -> list[tuple[str, str]]:
     found: dict[str, tuple[list[str], str]] = {}
-    for active in screen.active_bindings.values():
+    own_first = sorted(screen.active_bindings.values(), key=lambda each: each.node is not screen)
+    for active in own_first:
         binding = active.binding
-        is_app = active.node is screen.app
-        if not binding.description or binding.system or is_app is not of_app:
-            continue
+        if binding.id is None or (active.node is screen.app) is not of_app:
+            continue  # without an id it is Textual's own
         keys, _ = found.setdefault(binding.action, ([], binding.description))
         shown = screen.app.get_key_display(binding)
         if shown not in keys:

@@ -46,7 +46,7 @@ COLS = (
     Col("CHECKED", 8, drop=3),
     Col("ADDRESS", 14, drop=7, grow=True),
 )
-EVENT_COLS = (Col("", 1), Col("TIME", 8), Col("EVENT", 20), Col("WHAT", 20, grow=True))
+EVENT_COLS = (Col("", 1), Col("TIME", 8), Col("EVENT", 10), Col("WHAT", 20, grow=True))
 _TONES = {Severity.OK: Tone.PLAIN, Severity.WARNING: Tone.WARNING, Severity.PROBLEM: Tone.PROBLEM}
 
 

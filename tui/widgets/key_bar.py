@@ -27,6 +27,7 @@ class KeyBar(Static):
 
     def __init__(self) -> None:
         super().__init__()
+        self.auto_links = False  # a key is not drawn as a link
         self._shown: list[tuple[str, str, bool, str]] = []
 
     def on_mount(self) -> None:
@@ -48,17 +49,20 @@ class KeyBar(Static):
             return
         keys: list[tuple[str, str, bool, str]] = []
         room, actions = self.size.width - 2, set()
-        for active in self.screen.active_bindings.values():
+        near = {self.screen: 0, self.app: 2}  # the screen's own, the focused list's, the app's
+        bound = self.screen.active_bindings.values()
+        for active in sorted(bound, key=lambda each: near.get(each.node, 1)):
             binding = active.binding
             if not binding.show or binding.action in actions:
                 continue
             actions.add(binding.action)
             key = self.app.get_key_display(binding)
-            need = text.cells(key) + text.cells(binding.description) + (3 if keys else 1)
+            said = binding.description.lower()
+            need = text.cells(key) + text.cells(said) + (3 if keys else 1)
             if need > room or len(keys) == MOST:
                 break
             room -= need
-            keys.append((key, binding.description, active.enabled, binding.key))
+            keys.append((key, said, active.enabled, binding.key))
         if keys != self._shown:
             self._shown = keys
             self.update(_line(keys))

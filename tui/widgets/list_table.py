@@ -75,7 +75,8 @@ class ListTable(ScrollView, can_focus=True):
         & > .list--ok { color: $success; }
         & > .list--warning { color: $warning; }
         & > .list--problem { color: $error; text-style: bold; }
-        & > .list--cursor { background: $desk-cursor; }
+        & > .list--cursor { background: $panel; }
+        &:focus > .list--cursor { background: $desk-cursor; }
         & > .list--empty { color: $desk-dim; }
         &:nocolor > .list--cursor { text-style: reverse; }
     }
@@ -93,7 +94,7 @@ class ListTable(ScrollView, can_focus=True):
         Binding("G,end", "edge(True)", "Last", show=False, id="list.last"),
         Binding("pagedown", "page(1)", "Page down", show=False, id="list.page_down"),
         Binding("pageup", "page(-1)", "Page up", show=False, id="list.page_up"),
-        Binding("enter", "select", "Open", show=False, id="list.open"),
+        Binding("enter", "select", "Open", id="list.open"),
     ]
 
     class Highlighted(Message):
@@ -117,10 +118,13 @@ class ListTable(ScrollView, can_focus=True):
         cols: Sequence[Col],
         *,
         empty: str = "",
+        opens: bool = False,
         name: str | None = None,
         id: str | None = None,
     ) -> None:
+        """`empty` is said where there are no lines; `opens` lets Enter and a click select."""
         super().__init__(name=name, id=id)
+        self._opens = opens
         self._cols = tuple(cols)
         self._items: tuple[Item, ...] = ()
         self._places: dict[str, int] = {}
@@ -206,9 +210,13 @@ class ListTable(ScrollView, can_focus=True):
         """The first or the last line."""
         self._step(len(self._items) if last else -len(self._items))
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Enter is only bound where there is something to open."""
+        return self._opens or action != "select"
+
     def action_select(self) -> None:
         """Open the line under the cursor."""
-        if self._cursor:
+        if self._cursor and self._opens:
             self.post_message(self.Selected(self, self._cursor))
 
     def on_click(self, event: events.Click) -> None:
