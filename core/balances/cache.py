@@ -8,6 +8,7 @@ sync worker feeds it, the tracker answers from it. Used from one event loop only
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 import msgspec
 
@@ -70,6 +71,7 @@ class BalanceCache:
         self._by_agent: dict[str, list[int]] = {}
         self._named: dict[tuple[str, str, str], int | None] = {}  # None: several are meant
         self._views: dict[int, BalanceView] = {}
+        self._unbuilt: dict[int, None] = {}
         self._trends: dict[int, Trend] = {}
         self._moving: dict[int, None] = {}  # accounts whose view may change by time alone
         self._totals: dict[int, AssetTotal] = {}
@@ -226,6 +228,7 @@ class BalanceCache:
         view = self._views.get(account)
         if view is None:
             view = self._views[account] = self._look(account, self._clock.now_ms(), None)
+            self._unbuilt.pop(account, None)
         return view
 
     def _look(self, account_id: int, now_ms: int, kept: BalanceView | None) -> BalanceView:
@@ -332,9 +335,10 @@ class BalanceCache:
         """Follow one amount (`old` stood since `since_ms`) into its trend and asset's total."""
         account, new = book.accounts[row], book.amounts[row] or 0
         trend = self._trends.get(account.id)
-        if trend is None:
-            trend = self._trends[account.id] = Trend(() if old is None else ((since_ms, old),))
-        trend.add(time_ms, new)
+        if trend is not None:
+            trend.add(time_ms, new)
+        elif old is not None:  # a first reading needs no record: it stands since it was read
+            self._trends[account.id] = Trend(((since_ms, old), (time_ms, new)))
         self._moving[account.id] = None
         total = self._totals[account.asset]
         self._totals[account.asset] = AssetTotal(
@@ -478,11 +482,21 @@ class BalanceCache:
                     self._views[account] = view
                     self._rows_log.mark(account)
             trend = self._trends.get(account)
-            still = trend is None or trend.still_since(now_ms - DAY_MS)
+            still = trend is None or trend.last_ms <= now_ms - DAY_MS
             chain = self._chains[book.name]
             if still and book.row_of[account] not in book.faults and not chain.shown_unread:
                 self._moving.pop(account, None)
 
+    def rebuild(self, limit: int) -> bool:
+        """Make up to `limit` of the views that were seen before and have changed since, so that
+        nobody who asks has to wait for all of them at once; False when none is left."""
+        for account in list(islice(self._unbuilt, limit)):
+            self._unbuilt.pop(account)
+            if account in self._book_of:
+                self.view(account)
+        return bool(self._unbuilt)
+
     def _changed(self, account: int) -> None:
-        self._views.pop(account, None)
+        if self._views.pop(account, None) is not None:
+            self._unbuilt[account] = None
         self._rows_log.mark(account)

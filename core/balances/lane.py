@@ -15,7 +15,7 @@ import msgspec
 
 from core.balances.book import Difference, Plan
 from core.balances.cache import BalanceCache
-from core.balances.loading import load_registry
+from core.balances.loading import load_registry, rebuild
 from core.balances.report import Retaken, changed_events, retake, rows_to_write
 from core.balances.waiting import TooLateError, within
 from core.chains.protocol import ChainReader
@@ -236,7 +236,7 @@ class Lane:
             told=told,
             retaken=retaken.since_ms,
         )
-        await self.look(self._clock.now_ms())
+        await self._after()
         changed = len(retaken.difference.replacements)
         unknown = len(retaken.difference.faults)
         log.log(
@@ -315,7 +315,7 @@ class Lane:
             reading = await self._read(plan)
         except BursarError as error:
             self._failed(plan, str(error), now_ms)
-            await self.look(self._clock.now_ms())
+            await self._after()
             return CycleReport(self.name, error=str(error))
         forks = [b for b in (reading.forked_below, self._forked_below) if b is not None]
         self._forked_below = min(forks, default=None)
@@ -330,7 +330,7 @@ class Lane:
             told=False,
             retaken={},
         )
-        await self.look(self._clock.now_ms())
+        await self._after()
         changed, unknown = len(difference.replacements), len(difference.faults)
         return CycleReport(self.name, len(plan.accounts), changed, unknown)
 
@@ -340,7 +340,7 @@ class Lane:
         failures = [Failure(account, reason) for account in plan.accounts]
         await self._release(lease, failures, now_ms)
         self._failed(plan, reason, now_ms)
-        await self.look(self._clock.now_ms())
+        await self._after()
         return CycleReport(self.name, unknown=len(plan.accounts), error=reason)
 
     def _failed(self, plan: Plan, reason: str, now_ms: int) -> None:
@@ -356,6 +356,10 @@ class Lane:
             self._store_failed(error)
 
     # --- chain and endpoints -----------------------------------------------------------------
+
+    async def _after(self) -> None:
+        await self.look(self._clock.now_ms())
+        await rebuild(self._cache)
 
     async def look(self, now_ms: int) -> None:
         """Look at chain and endpoints as of now and tell what changed, once."""

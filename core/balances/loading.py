@@ -31,6 +31,12 @@ async def reconsider(cache: BalanceCache, accounts: list[int]) -> None:
         await asyncio.sleep(0)
 
 
+async def rebuild(cache: BalanceCache) -> None:
+    """Make the views that changed, in slices, before a desk asks for all of them at once."""
+    while cache.rebuild(_SLICE):
+        await asyncio.sleep(0)
+
+
 async def load_past(store: Store, cache: BalanceCache, clock: Clock) -> None:
     """Give every account that changed within a day its trend, one query each, so that memory
     stays flat however long the history is. Raises StoreError."""

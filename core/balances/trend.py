@@ -49,7 +49,7 @@ class Burn(NamedTuple):
 class Trend:
     """The bounded record of one account's change points."""
 
-    __slots__ = ("_record",)
+    __slots__ = ("_record", "last_ms")
 
     def __init__(self, changes: Iterable[tuple[int, int]] = ()) -> None:
         """From (time in ms, amount) pairs, ascending by time."""
@@ -60,7 +60,11 @@ class Trend:
                 _thin(points, time_ms)
         if points:
             _thin(points, points[-1].time_ms)
+        self._keep(points)
+
+    def _keep(self, points: list[Point]) -> None:
         self._record = _pack(points)
+        self.last_ms = points[-1].time_ms if points else 0  # of the newest change
 
     @property
     def points(self) -> list[Point]:
@@ -76,17 +80,11 @@ class Trend:
         points = _unpack(self._record)
         _append(points, time_ms, amount)
         _thin(points, points[-1].time_ms)
-        self._record = _pack(points)
+        self._keep(points)
 
     def take_back(self, from_ms: int) -> None:
         """Forget the points at or after `from_ms` (a reorganisation undid them)."""
-        kept = [point for point in _unpack(self._record) if point.time_ms < from_ms]
-        self._record = _pack(kept)
-
-    def still_since(self, time_ms: int) -> bool:
-        """Whether nothing changed after `time_ms`."""
-        points = _unpack(self._record)
-        return not points or points[-1].time_ms <= time_ms
+        self._keep([point for point in _unpack(self._record) if point.time_ms < from_ms])
 
     def value_at(self, time_ms: int) -> int | None:
         """The balance that stood at `time_ms`; None before the first point and inside a gap."""

@@ -40,8 +40,15 @@ def build_view(
     account = book.accounts[row]
     amount, reserved = book.amounts[row], book.reserved.get(row, 0)
     floor, target = limits
-    points = trend.points if trend is not None else [_standing(book, row)]
-    runway_s, sure = _runway(points, amount, reserved, floor or 0, now_ms, kept)
+    if trend is None:
+        change_1h = _still(book, row, now_ms - HOUR_MS)
+        change_24h = _still(book, row, now_ms - DAY_MS)
+        runway_s, sure = None, ""
+    else:
+        points = trend.points
+        change_1h = _change(points, amount, now_ms - HOUR_MS)
+        change_24h = _change(points, amount, now_ms - DAY_MS)
+        runway_s, sure = _runway(points, amount, reserved, floor or 0, now_ms, kept)
     error, error_ms = book.faults.get(row, ("", 0))
     severity, problem = judge(
         Standing(
@@ -76,16 +83,17 @@ def build_view(
         problem=problem,
         floor=floor,
         target=target,
-        change_1h=_change(points, amount, now_ms - HOUR_MS),
-        change_24h=_change(points, amount, now_ms - DAY_MS),
+        change_1h=change_1h,
+        change_24h=change_24h,
         runway_s=runway_s,
         runway_sure=sure,
     )
 
 
-def _standing(book: ChainBook, row: int) -> Point:
-    """A row without a trend: its amount stands since it last changed."""
-    return Point(book.changed_ms[row], book.amounts[row] or 0, 0, True)
+def _still(book: ChainBook, row: int, since_ms: int) -> Amount | None:
+    """The change of a row without a trend: nothing, as far back as its last change."""
+    known = book.amounts[row] is not None and book.changed_ms[row] <= since_ms
+    return Amount(0) if known else None
 
 
 def _change(points: list[Point], amount: int | None, since_ms: int) -> Amount | None:
