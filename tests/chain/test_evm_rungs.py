@@ -10,6 +10,7 @@ from core.chains.evm import EvmReader, multicall
 from core.chains.evm import rungs as techniques
 from core.chains.evm.node import EvmNode
 from core.chains.evm.rungs import Batch, Multicall3, Rung, ladder
+from core.chains.evm.selftest import Sample, compare
 from core.events import Json
 from core.model import BlockRef, Consistency, Request, Unknown, Value
 from tests.chain import tokens
@@ -301,6 +302,31 @@ async def test_a_rung_that_lies_is_dropped_and_everything_read_again(
     assert "disagrees with single reads" in reader.health()[0].note
     assert list((await reader.read(requests)).amounts) == fleet.amounts()[:3]
     assert reader.health()[0].rung == "override scanner"
+
+
+async def test_a_self_test_tells_agreement_difference_and_no_verdict_apart(
+    anvil: Anvil, fleet: Fleet
+) -> None:
+    def samples(more: int) -> list[Sample]:
+        owner = fleet.wallets[5]
+        return [
+            Sample("0x" + owner.hex(), a.contract, str(fleet.truth[(owner, a.contract)] + more))
+            for a in fleet.assets
+        ]
+
+    number = anvil.head()
+    header = anvil.rpc("eth_getBlockByNumber", hex(number), False)
+    assert isinstance(header, dict)
+    block = BlockRef(number, str(header["hash"]), 0)
+    replaced = BlockRef(number, "0x" + "ab" * 32, 0)
+    assert (await compare(anvil.url, samples(0), block, 5)).passed is True
+    differs = await compare(anvil.url, samples(1), block, 5)
+    assert differs.passed is False
+    assert "the native balance: read" in differs.words
+    assert (await compare(anvil.url, samples(1), replaced, 5)).passed is None
+    dead = await compare("http://127.0.0.1:9", samples(0), block, 5)
+    assert dead.passed is None
+    assert dead.words.startswith("self-test not possible: ")
 
 
 async def test_proxy_counts_what_a_reading_says_it_sent(

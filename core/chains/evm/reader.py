@@ -367,7 +367,7 @@ def _samples(plan: Plan, reading: Reading) -> list[selftest.Sample]:
     by_wallet: dict[str, list[selftest.Sample]] = {}
     for request, amount in zip(plan.requests, reading.amounts, strict=True):
         if amount is not None:
-            sample = selftest.Sample(request.address, request.asset.contract, amount)
+            sample = selftest.Sample(request.address, request.asset.contract, str(amount))
             by_wallet.setdefault(request.address, []).append(sample)
-    richest = sorted(by_wallet.values(), key=lambda s: -sum(bool(v.amount) for v in s))
+    richest = sorted(by_wallet.values(), key=lambda s: -sum(v.amount != "0" for v in s))
     return [sample for samples in richest[:SELF_TEST_WALLETS] for sample in samples[:8]]
