@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from core.api import AssetTotal, BalanceView, ChainState, EngineState, StatePatch
@@ -349,7 +350,8 @@ class FleetModel:
             self._rank()
         self._reshaped = self._has_removed = False
         self._touched = set()
-        self._keys = {account: self._key(row) for account, row in self.rows.items()}
+        key = self._key
+        self._keys = {account: key(row) for account, row in self.rows.items()}
         self._sorted = sorted(self.rows, key=self._keys.__getitem__)
         self._filter_all()
 
@@ -378,11 +380,7 @@ class FleetModel:
 
     def _rank(self) -> None:
         """Rank rows by agent, chain and symbol: the order within equals, whatever the sort."""
-        names: dict[str, tuple[str | int, ...]] = {}
-        for row in self.rows.values():
-            if row.agent not in names:
-                names[row.agent] = _natural(row.agent)
-        by_name = sorted(names, key=names.__getitem__)
+        by_name = sorted({row.view.agent for row in self.rows.values()}, key=_natural)
         agent_ranks = {agent: rank for rank, agent in enumerate(by_name)}
         self._names = {
             "chain": _ranks(row.chain for row in self.rows.values()),
@@ -390,14 +388,10 @@ class FleetModel:
         }
         chains = self._names["chain"]
         ranked = sorted(
-            self.rows,
-            key=lambda each: (
-                agent_ranks[self.rows[each].agent],
-                chains[self.rows[each].chain],
-                each,
-            ),
+            (agent_ranks[row.view.agent], chains[row.view.chain], account)
+            for account, row in self.rows.items()
         )
-        self._ranks = {account: rank for rank, account in enumerate(ranked)}
+        self._ranks = {account: rank for rank, (_, _, account) in enumerate(ranked)}
         self._scale = max((asset.decimals for asset in self.assets.values()), default=0)
 
     def _key(self, row: FleetRow) -> _Key:
@@ -442,6 +436,7 @@ def _worst(counts: Sequence[int]) -> int:
     return 2 if counts[2] else 1 if counts[1] else 0
 
 
+@lru_cache(maxsize=1 << 17)
 def _natural(name: str) -> tuple[str | int, ...]:
     """`agent-2` before `agent-10`: runs of digits compare as numbers."""
     parts = _DIGITS.split(name.lower())
