@@ -123,6 +123,8 @@ class Problems(_Section, frozen=True):
     """A balance that reaches its floor sooner than this is a warning."""
     unread_intervals: int = 5
     """After so many intervals without a successful reading a balance is a problem."""
+    lag_after: Duration = Duration(120_000)
+    """A chain whose head stands still or is older than this lags (at least four intervals)."""
 
 
 class HistorySettings(_Section, frozen=True):

@@ -53,7 +53,7 @@ def config_text(world: World, urls: dict[str, tuple[str, ...]], data_dir: Path) 
     parts = [
         f"data_dir = {_quoted(str(data_dir))}",
         f'[polling]\ninterval = "{seconds}s"',
-        '[problems]\nrunway = "2h"',
+        '[problems]\nrunway = "2h"\nlag_after = "15s"',
         '[ui]\nenvironment = "demo"',
         f"[settlement]\nnode_id = {_quoted(NODE_ID)}",
     ]

@@ -19,6 +19,9 @@ from core.model import Amount, Asset, ChainKind, Clock, parse_amount
 from core.store.protocol import Limit, NewAsset, Registry
 from core.store.sqlite import SqliteStore
 
+LONGEST_REQUEST_S = 10.0
+SHORTEST_REQUEST_S = 0.6
+
 
 class SystemClock:
     """The machine's clock."""
@@ -44,6 +47,8 @@ def build_reader(
     urls = endpoints or chain.endpoints
     interval_s = (chain.interval or settings.polling.interval) / 1000
     pace = chain.requests_per_second or None
+    # An endpoint that hangs must leave the next one time to answer within the same interval.
+    timeout_s = min(LONGEST_REQUEST_S, max(SHORTEST_REQUEST_S, interval_s / 3))
     if chain.kind is ChainKind.EVM:
         from core.chains.evm import EvmReader
 
@@ -55,6 +60,7 @@ def build_reader(
             memory=memory,
             interval_s=interval_s,
             requests_per_second=pace,
+            timeout_s=timeout_s,
         )
     if chain.kind is ChainKind.XRPL:
         from core.chains.xrpl import XrplReader
@@ -66,6 +72,7 @@ def build_reader(
             memory=memory,
             interval_s=interval_s,
             requests_per_second=pace,
+            timeout_s=timeout_s,
         )
     from core.chains.tron import TronReader
 
@@ -76,6 +83,7 @@ def build_reader(
         memory=memory,
         interval_s=interval_s,
         requests_per_second=pace,
+        timeout_s=timeout_s,
     )
 
 

@@ -53,6 +53,7 @@ from core.model import Agent, Asset, BursarError, Clock
 from core.store.directory import DataDirectory
 from core.store.protocol import DuplicateWalletError, StoreError
 from core.telemetry.event_lines import EventLines
+from core.telemetry.logs import LogFile
 
 log = logging.getLogger("bursar.engine")
 
@@ -96,6 +97,7 @@ class Engine:
         rules = ProblemRules(
             runway_s=int(settings.problems.runway) // 1000,
             unread_intervals=settings.problems.unread_intervals,
+            lag_after_ms=int(settings.problems.lag_after),
         )
         self._cache = BalanceCache(self._clock, self._intervals_ms, rules, self._counter)
         self._own_log = ChangeLog[str](self._counter)
@@ -133,6 +135,14 @@ class Engine:
         if writes:
             self.directory.prepare()
             self.directory.acquire()
+            self._owned.enter_context(
+                LogFile(
+                    self.directory.logs / "bursar.log",
+                    level=settings.log.level,
+                    rotate_bytes=settings.log.rotate_bytes,
+                    keep_files=settings.log.keep_files,
+                )
+            )
         self._store = ConfiguredStore(self.directory.database, settings)
         if writes:
             await self._store.open()
