@@ -14,7 +14,8 @@ import msgspec
 
 from core.api import AssetTotal, BalanceView, ChainState
 from core.balances.book import ChainBook, Difference, Plan
-from core.balances.chain_state import ChainFacts, judge_chain
+from core.balances.chain_state import ChainWatch
+from core.balances.names import AccountNames
 from core.balances.severity import Limits
 from core.balances.trend import DAY_MS, Trend
 from core.balances.versions import ChangeLog, VersionCounter
@@ -35,20 +36,6 @@ class Changes(msgspec.Struct, frozen=True):
     endpoints: tuple[EndpointHealth, ...] | None
 
 
-class _Chain:
-    """One chain's book and what its last readings said about the chain itself."""
-
-    def __init__(self, book: ChainBook, state: ChainState, now_ms: int) -> None:
-        self.book = book
-        self.state = state
-        self.started_ms = now_ms
-        self.failure = ""
-        self.head_since_ms = 0
-        self.highest = 0
-        self.shown_unread = False  # rows have been looked at since the chain went unread
-        self.endpoints: tuple[EndpointHealth, ...] = ()
-
-
 class BalanceCache:
     """The balances as last read. Amounts are base units, times ms since the epoch."""
 
@@ -63,13 +50,12 @@ class BalanceCache:
         self._clock = clock
         self._intervals_ms = intervals_ms
         self._rules = rules or ProblemRules()
-        self._chains: dict[str, _Chain] = {}
+        self._chains: dict[str, ChainWatch] = {}
         self._book_of: dict[int, ChainBook] = {}
         self._agents: dict[str, Agent] = {}
         self._assets: dict[int, Asset] = {}
         self._limits = Limits()
-        self._by_agent: dict[str, list[int]] = {}
-        self._named: dict[tuple[str, str, str], int | None] = {}  # None: several are meant
+        self._names = AccountNames((), {})
         self._views: dict[int, BalanceView] = {}
         self._unbuilt: dict[int, None] = {}
         self._trends: dict[int, Trend] = {}
@@ -111,7 +97,7 @@ class BalanceCache:
             if known is None:
                 interval_ms = self._intervals_ms[chain.name]
                 state = ChainState(name=chain.name, kind=chain.kind, interval_ms=interval_ms)
-                self._chains[chain.name] = known = _Chain(book, state, now_ms)
+                self._chains[chain.name] = known = ChainWatch(book, state, now_ms)
             known.book = book
         fresh = set(added)
         for balance in stored:
@@ -135,16 +121,14 @@ class BalanceCache:
     def _index(self, added: Sequence[int]) -> None:
         """Rebuild what is derived from the registry. Rows that were there before may look
         different too (a group, a limit): `reconsider` finds out."""
-        self._by_agent, self._named = {}, {}
+        self._names = AccountNames(
+            [account for chain in self._chains.values() for account in chain.book.accounts],
+            self._assets,
+        )
         sums: dict[int, list[int]] = {asset: [0, 0, 0] for asset in self._assets}
         for name, chain in self._chains.items():
             book = chain.book
             for row, account in enumerate(book.accounts):
-                asset = self._assets[account.asset]
-                self._by_agent.setdefault(account.agent, []).append(account.id)
-                for word in {asset.symbol.casefold(), (asset.contract or asset.symbol).casefold()}:
-                    key = (account.agent, name, word)
-                    self._named[key] = None if key in self._named else account.id
                 amount = book.amounts[row]
                 total = sums[account.asset]
                 total[0] += amount or 0
@@ -163,14 +147,6 @@ class BalanceCache:
         for account_id in added:
             self._removed_log.forget(account_id)
             self._changed(account_id)
-        for agent, accounts in self._by_agent.items():
-            self._by_agent[agent] = sorted(accounts, key=self._order)
-
-    def _order(self, account: int) -> tuple[bool, str, str, int]:
-        """Natives first, then by chain and symbol."""
-        book = self._book_of[account]
-        asset = self._assets[book.accounts[book.row_of[account]].asset]
-        return not asset.is_native, asset.chain, asset.symbol, account
 
     # --- answers ----------------------------------------------------------------------------
 
@@ -191,23 +167,20 @@ class BalanceCache:
     def find(self, agent: str, chain: str, asset: str) -> int | None:
         """The account of an agent by symbol or contract (case does not count). None when there
         is none, or when several are meant (an XRPL issuer of two currencies)."""
-        return self._named.get((agent, chain, asset.casefold()))
+        return self._names.find(agent, chain, asset)
 
     def find_told(self, agent: str, chain: str, token: str, contract: str | None) -> int | None:
         """The account an event speaks of; a symbol may have been renamed since."""
-        found = None
-        for account in self.accounts_of(agent):
-            book = self._book_of[account]
-            asset = self._assets[book.accounts[book.row_of[account]].asset]
-            if asset.chain == chain and asset.contract == contract:
-                if asset.symbol == token:
-                    return account
-                found = account
-        return found
+        return self._names.find_told(agent, chain, token, contract)
 
     def accounts_of(self, agent: str) -> Sequence[int]:
         """The agent's accounts, natives first; empty for an unknown agent."""
-        return self._by_agent.get(agent, ())
+        return [account.id for account in self._names.of(agent)]
+
+    def cached(self, agent: str, chain: str, asset: str) -> int | None:
+        """The amount an asker may have without a reading: `find` and then `fresh_amount`."""
+        account = self.find(agent, chain, asset)
+        return None if account is None else self.fresh_amount(account, self._clock.now_ms())
 
     def fresh_amount(self, account: int, now_ms: int) -> int | None:
         """The amount if its row was read well within the last interval, else None."""
@@ -327,7 +300,15 @@ class BalanceCache:
         if was_unread:
             known.shown_unread = False
             self._moving.update(dict.fromkeys(book.row_of))
-        self._note_reading(known, reading, difference, time_ms, seconds)
+        known.note(
+            reading,
+            time_ms,
+            swept_ms=book.swept_ms,
+            unknown=book.unread(),
+            changed=len(difference.replacements),
+            seconds=seconds,
+        )
+        self._chain_log.mark(chain)
 
     def _moved(
         self, book: ChainBook, row: int, old: int | None, since_ms: int, time_ms: int
@@ -349,32 +330,6 @@ class BalanceCache:
         )
         self._whole_log.mark("totals")
 
-    def _note_reading(
-        self, known: _Chain, reading: Reading, difference: Difference, time_ms: int, seconds: float
-    ) -> None:
-        block = reading.block
-        if reading.forked_below is not None:
-            known.highest = 0
-        if block.number != known.state.block or not known.head_since_ms:
-            known.head_since_ms = time_ms
-        known.highest = max(known.highest, block.number)
-        known.failure = ""
-        known.state = msgspec.structs.replace(
-            known.state,
-            swept_ms=known.book.swept_ms,
-            block=block.number,
-            block_hash=block.hash,
-            block_ms=block.time_ms,
-            first_block=reading.first_block or block.number,
-            consistency=reading.consistency,
-            endpoint=reading.endpoint,
-            unknown=known.book.unread(),
-            changed=len(difference.replacements),
-            seconds=seconds,
-            requests=reading.requests_sent,
-        )
-        self._chain_log.mark(known.state.name)
-
     def absorb(self, stored: Iterable[StoredBalance]) -> None:
         """Take over what other workers on the same store have read since."""
         for balance in stored:
@@ -393,7 +348,6 @@ class BalanceCache:
         """A reading did not come about: the rows keep their figures, with the reason."""
         known = self._chains[chain]
         book = known.book
-        known.failure = reason
         for account in accounts:
             row = book.row_of.get(account)
             if row is None:
@@ -403,37 +357,29 @@ class BalanceCache:
             if book.faults.get(row, ("", 0))[0] != reason:
                 self._changed(account)
             book.faults[row] = (reason, time_ms)
-        known.state = msgspec.structs.replace(known.state, unknown=book.unread())
+        known.fail(reason, book.unread())
         self._chain_log.mark(chain)
 
     def judge_chain(self, chain: str, now_ms: int) -> ChainStateChanged | None:
         """Look at the chain as of now; the event to report if its state changed."""
         known = self._chains[chain]
-        old = known.state
-        facts = ChainFacts(
-            accounts=old.accounts,
-            started_ms=known.started_ms,
-            swept_ms=old.swept_ms,
-            interval_ms=old.interval_ms,
-            failure=known.failure,
-            head=old.block,
-            head_ms=old.block_ms,
-            head_since_ms=known.head_since_ms,
-            behind=known.highest - old.block,
-            lag_after_ms=max(self._rules.lag_after_ms, 4 * old.interval_ms),
-        )
-        state, reason = judge_chain(facts, now_ms)
-        if (state, reason) != (old.state, old.reason):
-            known.state = msgspec.structs.replace(old, state=state, reason=reason)
+        old, new = known.judge(now_ms, self._rules.lag_after_ms)
+        if new != old:
             self._chain_log.mark(chain)
-        unread = (now_ms - max(known.book.swept_ms, known.started_ms)) // old.interval_ms
-        if unread >= self._rules.unread_intervals and not known.shown_unread:
+        if (
+            known.unread_intervals(now_ms) >= self._rules.unread_intervals
+            and not known.shown_unread
+        ):
             known.shown_unread = True
             self._moving.update(dict.fromkeys(known.book.row_of))
-        if state == old.state:
+        if new.state == old.state:
             return None
         return ChainStateChanged(
-            timestamp=now_ms, chain=chain, old_state=old.state, new_state=state, reason=reason
+            timestamp=now_ms,
+            chain=chain,
+            old_state=old.state,
+            new_state=new.state,
+            reason=new.reason,
         )
 
     def note_endpoints(self, chain: str, endpoints: tuple[EndpointHealth, ...]) -> None:

@@ -95,7 +95,7 @@ class Lane:
                 self._store_failed(error)
                 return await self._read_unstored(now_ms)
             if lease is None:
-                if forced and not report.read and not report.error:
+                if forced and not report.read and self._cache.book(self.name).accounts:
                     return CycleReport(self.name, error="another worker is reading this chain")
                 return report
             step = await self._work_off(lease, now_ms)

@@ -33,8 +33,10 @@ async def reconsider(cache: BalanceCache, accounts: list[int]) -> None:
 
 async def rebuild(cache: BalanceCache) -> None:
     """Make the views that changed, in slices, before a desk asks for all of them at once."""
-    while cache.rebuild(_SLICE):
-        await asyncio.sleep(0)
+    left = cache.rebuild(_SLICE)
+    while left:
+        await asyncio.sleep(0)  # the loop's turn, not a wait for something
+        left = cache.rebuild(_SLICE)
 
 
 async def load_past(store: Store, cache: BalanceCache, clock: Clock) -> None:

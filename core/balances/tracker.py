@@ -65,10 +65,10 @@ class BalanceTracker:
     async def get_balance(self, agent_id: str, chain: str, asset: str) -> int:
         """Base units, no older than the chain's interval: from the cache, else by a fresh read.
         Raises NoWallet, and BalanceUnknownError when the chain does not say."""
-        account = self._account(agent_id, chain, asset)
-        amount = self._cache.fresh_amount(account, self._clock.now_ms())
+        amount = self._cache.cached(agent_id, chain, asset)
         if amount is not None:
             return amount
+        account = self._account(agent_id, chain, asset)
         reports = await self._read_now((chain,))
         amount = self._cache.fresh_amount(account, self._clock.now_ms())
         if amount is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from pathlib import Path
 
 from core.events import EventRecord
@@ -317,3 +318,73 @@ async def test_the_same_requests_object_is_given_again(tmp_path: Path) -> None:
             await made.cycle()
         first, second, third = made.readers["base"].requests
         assert first is second is third
+
+
+async def test_a_chain_that_nobody_has_an_address_on_is_waiting_and_not_failing(
+    tmp_path: Path,
+) -> None:
+    async with fleet(tmp_path, agents=()) as made, running(made):
+        (report,) = await made.worker.read_now()
+        assert (report.read, report.error) == (0, "")
+        for _ in range(4):
+            await made.cycle()
+        state = made.cache.chain_state("base")
+        assert (state.state, state.reason) == (
+            "starting",
+            "no address to read on this chain yet",
+        )
+
+
+async def test_a_head_that_stands_still_is_lagging_and_told_once(tmp_path: Path) -> None:
+    async with fleet(tmp_path) as made:
+        async with running(made):
+            made.readers["base"].moves = False
+            for _ in range(6):
+                await made.cycle()
+            state = made.cache.chain_state("base")
+            assert (state.state, state.reason) == ("lagging", "head 101 has not moved")
+            made.readers["base"].moves = True
+            await made.cycle()
+            assert made.cache.chain_state("base").state == "live"
+        states = [e.payload["newState"] for e in await made.events("CHAIN_STATE_CHANGED")]
+        assert states == ["live", "lagging", "live"]
+
+
+async def test_marks_and_reserves_are_kept_and_leave_again(tmp_path: Path) -> None:
+    async with fleet(tmp_path, token=False) as made:
+        reader, place = made.readers["base"], (address("a", "base"), None)
+        made.put("b", "base", 50)
+        reader.marks[place] = "not activated"
+        reader.reserved[address("b", "base"), None] = 20
+        async with running(made):
+            views = {view.agent: view for view in made.cache.views()}
+            assert (views["a"].amount, views["a"].mark) == (0, "not activated")
+            assert views["b"].reserved == 20
+            del reader.marks[place]
+            made.fail("b", "base", "timeout")
+            await made.cycle()
+            views = {view.agent: view for view in made.cache.views()}
+            assert views["a"].mark == ""
+            assert views["b"].reserved == 20  # not read, so not known to be gone
+        stored = {b.account: b for b in await made.store.balances()}
+        assert stored[views["b"].account].reserved == 20
+        assert stored[views["a"].account].mark == ""
+
+
+async def test_balance_code_leaves_columns_of_other_workers_alone(tmp_path: Path) -> None:
+    async with fleet(tmp_path) as made:
+        path = tmp_path / "bursar.db"
+        others = ("needs_gas", "priority", "gas_locked_by", "consolidation_locked_until")
+        with sqlite3.connect(path) as connection:
+            for column in others:
+                connection.execute(f"ALTER TABLE wallet_balances ADD COLUMN {column}")
+                connection.execute(f"UPDATE wallet_balances SET {column} = 'theirs'")
+        async with running(made):
+            made.put("a", "base", 4)
+            made.fail("b", "base", "timeout")
+            await made.cycle()
+            made.readers["base"].down = "503"
+            await made.cycle()
+        with sqlite3.connect(path) as connection:
+            rows = connection.execute(f"SELECT {', '.join(others)} FROM wallet_balances").fetchall()
+        assert set(rows) == {("theirs",) * len(others)}
