@@ -109,6 +109,13 @@ class Lane:
             if lease.whole or step.error:
                 return report
 
+    async def close(self) -> None:
+        """See a reading that was given up to its end, if it lets itself be ended."""
+        if self._stuck is not None:
+            self._stuck.cancel()
+            await asyncio.wait((self._stuck,), timeout=1.0)
+            self._stuck = None
+
     def _due_before(self, now_ms: int, forced: bool) -> int:
         """Alone on the store the schedule says what is due, whatever the wall clock did. Workers
         that share one go by the stamps, which carry the start of a reading: one interval later

@@ -101,6 +101,7 @@ class SyncWorker:
         finally:
             for schedule in self._schedules.values():
                 schedule.abandon()
+                await schedule.lane.close()
             self._ended.set()
 
     async def stop(self) -> None:

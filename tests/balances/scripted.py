@@ -37,7 +37,7 @@ class ScriptedReader:
         self.down = ""
         self.broken: Exception | None = None
         self.hangs = False
-        self.deaf = False  # ignores its cancellation
+        self.deaf = False  # ignores its cancellation, once
         self.gate: asyncio.Event | None = None
         self.block = 100
         self.moves = True  # every reading is of a new block
@@ -87,6 +87,7 @@ class ScriptedReader:
             except asyncio.CancelledError:
                 if not self.deaf:
                     raise
+                self.deaf = False  # and the next time it hears
         if self.down:
             raise ChainUnreachableError(self.down)
         if self.broken is not None:

@@ -139,3 +139,75 @@ async def test_a_subscriber_that_hangs_delays_no_cycle_and_misses_nothing(tmp_pa
         made.put("a", "base", 4)
         await made.cycle()
         assert (await waiting).payload["newBalance"] == "4"
+
+
+async def test_a_reading_that_lost_its_lease_is_not_stored_and_told_by_the_next(
+    tmp_path: Path,
+) -> None:
+    async with fleet(tmp_path) as made:
+        reader = made.readers["base"]
+        async with running(made):
+            made.put("a", "base", 5)
+            reader.gate = asyncio.Event()
+            await made.clock.advance(INTERVAL_S)
+            await until(lambda: reader.reading == 1)
+            later_ms = made.clock.now_ms() + 120_001
+            thief = await made.store.claim(
+                "base", "thief", now_ms=later_ms, due_before_ms=later_ms, lease_ms=9, limit=None
+            )
+            assert thief is not None
+            reader.gate.set()
+            await made.completed({"base": 2})
+            assert made.amount("a", "base", "ETH") == 5
+            assert made.worker.store_error == ""
+            assert await made.events(CHANGED) == []
+            await made.store.release(thief, (), (), later_ms)
+            await made.cycle()
+        (event,) = await made.events(CHANGED)
+        assert (event.payload["oldBalance"], event.payload["newBalance"]) == ("0", "5")
+
+
+async def test_chain_and_store_down_together_are_both_shown_and_the_chain_told_later(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "bursar.db"
+    async with fleet(tmp_path) as made:
+        async with running(made):
+            break_writes(path, "chain_leases", "UPDATE")
+            with sqlite3.connect(path) as connection:
+                connection.execute(
+                    "CREATE TRIGGER mute BEFORE INSERT ON events"
+                    " BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+                )
+            made.readers["base"].down = "503"
+            await made.cycle()
+            assert made.cache.chain_state("base").state == "down"
+            assert "the disk is full" in made.worker.store_error
+            assert [view.error for view in made.cache.views()] == ["503"] * 6
+            made.readers["base"].down = ""
+            await made.cycle()
+            mend_writes(path)
+            with sqlite3.connect(path) as connection:
+                connection.execute("DROP TRIGGER mute")
+            await made.cycle()
+        states = [e.payload["newState"] for e in await made.events("CHAIN_STATE_CHANGED")]
+        assert states == ["live", "down", "live"]
+
+
+async def test_a_reader_that_ignores_being_given_up_is_not_asked_again_before_it_returns(
+    tmp_path: Path,
+) -> None:
+    async with fleet(tmp_path) as made:
+        reader = made.readers["base"]
+        async with running(made):
+            reader.hangs = reader.deaf = True
+            await made.clock.advance(INTERVAL_S)
+            await until(lambda: reader.reading == 1)
+            await made.clock.advance(90)
+            await until(lambda: made.worker.cycles()["base"] == 2)
+            await made.clock.advance(INTERVAL_S)
+            await until(lambda: made.worker.cycles()["base"] == 3)
+            assert len(reader.reads) == 2
+            assert "has still not returned" in made.cache.chain_state("base").reason
+        assert reader.most_at_once == 1
+        assert reader.reading == 0
