@@ -39,6 +39,7 @@ _FASTEST: Final = 1000  # rippled: 1,250 a second for ever before it drops a cli
 _SLOWEST: Final = 2
 _STALE_AFTER_S: Final = 20.0  # ledgers close every four seconds
 _STALE_LEDGERS: Final = 3
+_LONGEST_S: Final = 600.0  # of a paced sweep: servers forget a ledger after a quarter of an hour
 _RETAKES: Final = 3
 _ROLLING: Final = 0.05  # of an interval goes to accounts that no stream named
 _PASSES: Final = 4  # a sweep that is cut off goes on where it was, so it may be cut often
@@ -51,7 +52,8 @@ class XrplReader:
 
     `chain_id` is the network id its servers must state (0 mainnet, 1 testnet, ...); None takes
     the first server's word. `requests_per_second` paces every endpoint; None learns a limit
-    from refusals.
+    from refusals. A paced sweep that would take more than `longest_sweep_s` is taken up by the
+    next reading where it stopped.
     """
 
     def __init__(
@@ -65,12 +67,14 @@ class XrplReader:
         interval_s: float = 30.0,
         requests_per_second: float | None = None,
         timeout_s: float = TIMEOUT_S,
+        longest_sweep_s: float = _LONGEST_S,
     ) -> None:
         self._name = name
         self._clock = clock
         self._network_id = chain_id
         self._requests_per_second = requests_per_second or None
         self._timeout_s = timeout_s
+        self._longest_s = longest_sweep_s
         self._pool: EndpointPool[Link] = EndpointPool(
             name, urls, lambda _url: Link(), clock, memory, interval_s=interval_s
         )
@@ -217,8 +221,14 @@ class XrplReader:
             while not sweep.finished:
                 if sweep.trouble is not None:
                     raise sweep.trouble
+                if connection.rate and self._clock.monotonic() - started > self._longest_s:
+                    asked = sweep.plan.jobs - len(sweep.todo)
+                    words = f"{asked} of {sweep.plan.jobs} were read at the server's pace"
+                    sweep.put_off(f"not its turn: {words}")
                 while sweep.todo and len(sweep.flying) < window.size and sweep.trouble is None:
                     await connection.send(sweep.next_request(base))
+                    if connection.rate and self._clock.monotonic() - started > self._longest_s:
+                        break
                     if len(sweep.flying) % _YIELD_EVERY == 0:
                         await asyncio.sleep(0)
                 await _progress(connection, sweep, wake, window.size, lambda: received)
@@ -384,7 +394,8 @@ class XrplReader:
         rates = [rate for e in self._pool.endpoints if (rate := self._rate(e)) is not None]
         if not rates:
             return self._pool.interval_s
-        return max(self._pool.interval_s, 10.0 + 1.5 * jobs / min(rates))
+        needed = 10.0 + 1.5 * jobs / min(rates)
+        return max(self._pool.interval_s, min(needed, self._longest_s + 30.0))
 
     # --- numbers ----------------------------------------------------------------------------
 

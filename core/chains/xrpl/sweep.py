@@ -58,6 +58,7 @@ class Plan:
 
     def __init__(self, requests: Sequence[Request]) -> None:
         self.requests = requests
+        self.start = 0  # the job to begin with: where a sweep that was put off stopped
         self.addresses: list[bytes] = []
         self.positions: dict[str, int] = {}
         self.infos: list[int] = []  # positions of addresses
@@ -149,6 +150,8 @@ class Sweep:
         self.trouble = None
         self._jobs = range(self.plan.jobs) if jobs is None else jobs
         self.todo = deque(self._jobs)
+        if jobs is None:
+            self.todo.rotate(-self.plan.start)
         self.flying.clear()
         self.reasons.clear()
         self.lost.clear()
@@ -201,6 +204,12 @@ class Sweep:
     def abandon(self, reason: str) -> None:
         """Nobody can answer the rest: it is unknown, and why."""
         self.interrupted()
+        self.put_off(reason)
+
+    def put_off(self, reason: str) -> None:
+        """Leave what was not asked yet to the next sweep of the plan, which begins there."""
+        if self.todo:
+            self.plan.start = self.todo[0]
         while self.todo:
             self._give_up(self.todo.popleft(), reason)
 

@@ -32,6 +32,7 @@ async def reading_from(*servers: RippledServer, **options: float) -> AsyncIterat
         interval_s=options.get("interval_s", 10.0),
         requests_per_second=options.get("requests_per_second"),
         timeout_s=options.get("timeout_s", 5.0),
+        longest_sweep_s=options.get("longest_sweep_s", 600.0),
     )
     await reader.open()
     try:
@@ -264,6 +265,25 @@ async def test_the_pace_of_a_server_is_learnt_from_its_refusals() -> None:
         assert refusals > 0
         assert (await reader.read(asked)).amounts == reading.amounts
         assert reader.health()[0].errors <= refusals + 1
+
+
+async def test_a_sweep_longer_than_a_ledger_is_remembered_goes_on_in_the_next_reading() -> None:
+    ledger = Ledger()
+    ledger.close({(xrpl_account(n), None): 2_000_000 + n for n in range(60)})
+    pace = {"requests_per_second": 50.0, "interval_s": 0.2, "longest_sweep_s": 0.5}
+    async with RippledServer(ledger, Faults()) as server, reading_from(server, **pace) as reader:
+        asked = natives(60)
+        known: list[set[int]] = []
+        for _ in range(3):
+            reading = await reader.read(asked)
+            values = {n: a for n, a in enumerate(reading.amounts) if a is not None}
+            assert values == {n: 2_000_000 + n for n in values}
+            assert len(values) + len(reading.reasons) == 60
+            assert all("not its turn" in reason for reason in reading.reasons.values())
+            known.append(set(values))
+        assert known[0] != known[1]
+        assert known[0] | known[1] | known[2] == set(range(60))
+        assert reader.health()[0].errors == 0
 
 
 async def test_with_the_transactions_stream_a_slow_server_is_asked_only_for_what_moved() -> None:
