@@ -210,6 +210,8 @@ class Lane:
         old_head = self._cache.chain_state(self.name).block
         told = False
         above: Sequence[EventRecord] = ()
+        book = self._cache.book(self.name)
+        retaken: Retaken | None = None
         try:
             if self._forked_below is not None:
                 above = await self._store.balance_events_above(self.name, self._forked_below)
@@ -231,8 +233,10 @@ class Lane:
         except StoreError as error:
             self._store_failed(error)
             await self._release(lease, (), time_ms)
-        # The registry may have been loaded anew meanwhile: decide on the rows of now.
-        retaken = self._decide(plan, reading, above if told else (), time_ms)
+        # Decide on the rows of now where the registry was loaded anew meanwhile; and a fork that
+        # the store did not take is no fork yet.
+        if retaken is None or self._cache.book(self.name) is not book or (above and not told):
+            retaken = self._decide(plan, reading, above if told else (), time_ms)
         self._cache.apply(
             self.name,
             plan,
