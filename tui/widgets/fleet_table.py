@@ -8,48 +8,23 @@ place. Order, filter and counts are the model's; what happens to a selected row 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
-from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.cache import LRUCache
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import var
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from core.model import Severity
 from tui import text
 from tui.fleet import FleetModel, SortKey
-from tui.widgets.fleet_columns import (
-    DEFAULT_COLUMNS,
-    VOLATILE,
-    Drawing,
-    Placed,
-    cell,
-    lay_out,
-    sort_key,
-    title,
-)
-
-Levels = Sequence[int | None]
-"""A row's sparkline: balances in base units, oldest first, None where not known."""
+from tui.widgets.fleet_columns import DEFAULT_COLUMNS, sort_key
+from tui.widgets.fleet_lines import FleetLines, Levels, Line
 
 HEADER_LINES = 1
-STRIPS_KEPT = 1_024
-ROWS_KEPT = 2_048
-
-
-class Line(NamedTuple):
-    """What a row looks like: enough to tell whether its place on the screen must be repainted."""
-
-    account: int
-    cells: tuple[str, ...]
-    tone: str
-    is_cursor: bool
 
 
 class FleetTable(ScrollView, can_focus=True):
@@ -172,21 +147,12 @@ class FleetTable(ScrollView, can_focus=True):
         asked for visible rows only. `ascii_only` draws without a single non-ASCII sign."""
         super().__init__(name=name, id=id, classes=classes, disabled=disabled)
         self.model = model
-        self._levels = levels
+        self._lines = FleetLines(model, self._component, levels, ascii_only)
         self._chosen = tuple(columns)
-        self._ascii_only = ascii_only
-        self._signs = text.glyphs(ascii_only)
-        self._layout: tuple[Placed, ...] = ()
-        self._layout_for: tuple[int, tuple[str, ...]] | None = None
-        self._layout_serial = 0
         self._order_seen = -1
         self._cursor_at = 0
         self._viewport: tuple[int, ...] = ()
         self._painted: dict[int, Line | str] = {}
-        self._row_cells: LRUCache[tuple[int, int, int], tuple[str, ...]] = LRUCache(ROWS_KEPT)
-        self._strips: LRUCache[tuple[Line, int, int, int], Strip] = LRUCache(STRIPS_KEPT)
-        self._styles: dict[str, Style] = {}
-        self._theme_generation = 0
 
     # --- what the screen calls -------------------------------------------------------------
 
@@ -208,7 +174,7 @@ class FleetTable(ScrollView, can_focus=True):
     @property
     def visible_columns(self) -> tuple[str, ...]:
         """Keys of the columns that the present width shows."""
-        return tuple(placed.column.key for placed in self._layout)
+        return tuple(placed.column.key for placed in self._lines.layout)
 
     def set_columns(self, columns: Sequence[str]) -> None:
         """Choose columns and their order; keys as in `fleet_columns.COLUMNS`."""
@@ -217,8 +183,7 @@ class FleetTable(ScrollView, can_focus=True):
 
     def set_ascii(self, ascii_only: bool) -> None:
         """Draw with ASCII signs only, or with all of them."""
-        self._ascii_only = ascii_only
-        self._signs = text.glyphs(ascii_only)
+        self._lines.is_ascii = ascii_only
         self._forget_drawn()
 
     def move_cursor(self, account: int) -> bool:
@@ -311,7 +276,7 @@ class FleetTable(ScrollView, can_focus=True):
         table was scrolled. A row that is gone leaves the cursor at its place."""
         order = self.model.order
         self._order_seen = self.model.order_version
-        self.virtual_size = Size(self._row_width, len(order) + HEADER_LINES)
+        self.virtual_size = Size(self._lines.width, len(order) + HEADER_LINES)
         if not order:
             self._cursor_at = 0
             self.cursor_account = None
@@ -337,7 +302,7 @@ class FleetTable(ScrollView, can_focus=True):
             return
         if offset.y < HEADER_LINES:
             x = offset.x + self.scroll_offset.x
-            for placed in self._layout:
+            for placed in self._lines.layout:
                 if placed.x <= x <= placed.x + placed.width:
                     sort = sort_key(placed.column.key)
                     if sort is not None:
@@ -356,26 +321,16 @@ class FleetTable(ScrollView, can_focus=True):
     def _body_height(self) -> int:
         return max(0, self.scrollable_content_region.height - HEADER_LINES)
 
-    @property
-    def _row_width(self) -> int:
-        return self._layout[-1].x + self._layout[-1].width if self._layout else 0
-
     def _place_columns(self) -> None:
-        width = self.scrollable_content_region.width
-        wanted = (width, self._chosen)
-        if wanted == self._layout_for:
-            return
-        self._layout_for = wanted
-        self._layout = lay_out(self._chosen, width)
-        self._layout_serial += 1
-        self.virtual_size = Size(self._row_width, len(self.model.order) + HEADER_LINES)
-        self.refresh()
+        if self._lines.place(self._chosen, self.scrollable_content_region.width):
+            self.virtual_size = Size(self._lines.width, len(self.model.order) + HEADER_LINES)
+            self.refresh()
+
+    def _component(self, name: str) -> Style:
+        return self.get_component_rich_style(f"fleet-table--{name}")
 
     def _forget_drawn(self) -> None:
-        self._strips.clear()
-        self._row_cells.clear()
-        self._styles.clear()
-        self._theme_generation += 1
+        self._lines.forget()
         self.refresh()
 
     def notify_style_update(self) -> None:
@@ -383,70 +338,29 @@ class FleetTable(ScrollView, can_focus=True):
         super().notify_style_update()
         self._forget_drawn()
 
-    def _style(self, name: str) -> Style:
-        style = self._styles.get(name)
-        if style is None:
-            style = self._styles[name] = self.get_component_rich_style(f"fleet-table--{name}")
-        return style
-
-    def _drawing(self) -> Drawing:
-        return Drawing(self._signs, self.model.clock.now_ms(), self._ascii_only)
-
-    def _line(self, at: int, drawing: Drawing) -> Line:
-        """The row at a place of the order, as it looks now."""
-        account = self.model.order[at]
-        row = self.model.rows[account]
-        key = (account, row.version, self._layout_serial)
-        cells = self._row_cells.get(key)
-        if cells is None:
-            cells = tuple(
-                "" if placed.column.key in VOLATILE else cell(placed, row, drawing)
-                for placed in self._layout
-            )
-            self._row_cells[key] = cells
-        is_cursor = at == self._cursor_at
-        fresh = list(cells)
-        for index, placed in enumerate(self._layout):
-            if placed.column.key == "trend" and self._levels is not None:
-                levels = self._levels(account)
-                fresh[index] = cell(placed, row, drawing._replace(levels=levels))
-            elif placed.column.key in VOLATILE:
-                fresh[index] = cell(placed, row, drawing)
-            elif placed.column.key == "severity" and is_cursor:
-                fresh[index] = self._signs.cursor + fresh[index][1:]
-        tone = "stale" if row.is_stale(drawing.now_ms) else "row"
-        if row.view.severity is not Severity.OK:
-            tone = f"{row.view.severity.value} {tone}"
-        return Line(account, tuple(fresh), tone, is_cursor)
+    def _look(self, y: int) -> Line | str:
+        """What a line of the body is to show now: a row, or words where there is none."""
+        at = self.scroll_offset.y + y - HEADER_LINES
+        if at < len(self.model.order):
+            return self._lines.line(self.model.order[at], at == self._cursor_at)
+        return self._notice(y)
 
     def _repaint_changes(self) -> None:
         """Ask for the regions whose text differs from what was last painted there."""
-        drawing = self._drawing()
-        top, order = self.scroll_offset.y, self.model.order
-        width = self.size.width
+        whole = self.size.width
         for y in range(HEADER_LINES, HEADER_LINES + self._body_height):
-            at = top + y - HEADER_LINES
-            new = self._line(at, drawing) if at < len(order) else self._notice(y)
-            old = self._painted.get(y)
+            new, old = self._look(y), self._painted.get(y)
             if new == old:
                 continue
-            if (
-                isinstance(new, str)
-                or isinstance(old, str | None)
-                or len(old.cells) != len(new.cells)
-                or (old.tone, old.is_cursor) != (new.tone, new.is_cursor)
-            ):
-                self.refresh(Region(0, y, width, 1))
+            if isinstance(new, str) or old is None or isinstance(old, str):
+                self.refresh(Region(0, y, whole, 1))
                 continue
-            changed = [
-                placed
-                for placed, was, now in zip(self._layout, old.cells, new.cells, strict=True)
-                if was != now
-            ]
-            if changed:
-                x = changed[0].x - self.scroll_offset.x
-                end = changed[-1].x + changed[-1].width - self.scroll_offset.x
-                self.refresh(Region(x, y, end - x, 1).intersection(self.size.region))
+            span = self._lines.difference(old, new)
+            if span == (0, self._lines.width):
+                self.refresh(Region(0, y, whole, 1))
+            elif span is not None:
+                region = Region(span[0] - self.scroll_offset.x, y, span[1] - span[0], 1)
+                self.refresh(region.intersection(self.size.region))
 
     def _refresh_header(self) -> None:
         self.refresh(Region(0, 0, self.size.width, HEADER_LINES))
@@ -456,8 +370,7 @@ class FleetTable(ScrollView, can_focus=True):
         if y != HEADER_LINES + 1 or self.model.order:
             return ""
         if self.progress is not None:
-            done, whole = self.progress
-            return f"loading {text.count(done)}/{text.count(whole)}"
+            return self._progress_words()
         if not self.model.rows:
             return "no agents yet: bursar wallets import FILE.csv"
         if self.model.problems_only and not self.model.query:
@@ -488,56 +401,20 @@ class FleetTable(ScrollView, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """One line of the screen: the header, a row, or what stands in place of rows."""
-        scroll_x, top = self.scroll_offset
-        width = self.size.width
-        base = self.rich_style
+        scroll_x, width, base = self.scroll_offset.x, self.size.width, self.rich_style
         if y < HEADER_LINES:
-            return self._header_strip(scroll_x, width)
-        at = top + y - HEADER_LINES
-        if at >= len(self.model.order):
-            notice = self._painted[y] = self._notice(y)
-            style = base + self._style("notice") if notice else base
-            return Strip([Segment(text.fit(f" {notice}", width), style)], width)
-        line = self._painted[y] = self._line(at, self._drawing())
-        key = (line, width, scroll_x, self._theme_generation)
-        strip = self._strips.get(key)
-        if strip is None:
-            whole = self._row_strip(line)
-            strip = whole.crop_extend(scroll_x, scroll_x + width, whole._segments[-1].style)
-            strip = self._strips[key] = strip.simplify()
-        return strip
+            said = self._progress_words() if self.model.order else ""
+            return self._lines.header(base, scroll_x, width, said)
+        look = self._painted[y] = self._look(y)
+        if isinstance(look, str):
+            return self._lines.notice(look, base, width)
+        return self._lines.strip(look, base, scroll_x, width, self.has_focus)
 
-    def _row_strip(self, line: Line) -> Strip:
-        loud, _, tone = line.tone.rpartition(" ")
-        base = self.rich_style + self._style(tone)
-        first = base + self._style(loud) if loud else base
-        trend = base if tone == "stale" else base + self._style("trend")
-        if line.is_cursor:
-            under = self._style("cursor" if self.has_focus else "cursor-blurred")
-            base, first, trend = base + under, first + under, trend + under
-        segments: list[Segment] = []
-        for index, (placed, content) in enumerate(zip(self._layout, line.cells, strict=True)):
-            style = base
-            if placed.column.key in ("severity", "agent"):
-                style = first
-            elif placed.column.key == "trend":
-                style = trend
-            gap = " " if index < len(self._layout) - 1 else ""
-            segments.append(Segment(content + gap, style))
-        return Strip(segments or [Segment(" ", base)])
-
-    def _header_strip(self, scroll_x: int, width: int) -> Strip:
-        model = self.model
-        style = self.rich_style + self._style("header")
-        titles = [
-            title(placed, model.sort, model.is_descending, self._signs) for placed in self._layout
-        ]
-        heading = " ".join(titles)
-        if self.progress is not None and model.order:
-            done, whole = self.progress
-            said = f" loading {text.count(done)}/{text.count(whole)}"
-            heading = text.fit(heading, width - len(said)) + said
-        return Strip([Segment(heading, style)]).crop_extend(scroll_x, scroll_x + width, style)
+    def _progress_words(self) -> str:
+        if self.progress is None:
+            return ""
+        done, whole = self.progress
+        return f"loading {text.count(done)}/{text.count(whole)}"
 
     def on_focus(self) -> None:
         """The cursor's line shows where the keys go."""
@@ -548,6 +425,5 @@ class FleetTable(ScrollView, can_focus=True):
         self._repaint_cursor()
 
     def _repaint_cursor(self) -> None:
-        self._strips.clear()
         y = self._cursor_at - self.scroll_offset.y + HEADER_LINES
         self.refresh(Region(0, y, self.size.width, 1))

@@ -244,7 +244,7 @@ async def test_a_thousand_changes_repaint_only_changed_visible_regions(
         touched = visible & set(changed)
         assert 0 < len(touched) < 20
         assert len(asked) == len(touched) == len(set(drawn))
-        placed = {each.column.key: each for each in table._layout}
+        placed = {each.column.key: each for each in table._lines.layout}
         for region in asked:
             assert region.height == 1
             assert region.x == placed["balance"].x
