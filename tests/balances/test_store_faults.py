@@ -123,6 +123,17 @@ async def test_the_rows_of_a_killed_worker_return_after_its_lease(tmp_path: Path
             assert len(made.readers["base"].reads) == 1
 
 
+async def test_a_worker_that_was_killed_takes_its_own_rows_again_at_once(tmp_path: Path) -> None:
+    async with fleet(tmp_path) as made:
+        now_ms = made.clock.now_ms()
+        held = await made.store.claim(
+            "base", "engine", now_ms=now_ms, due_before_ms=now_ms, lease_ms=120_000, limit=None
+        )
+        assert held is not None
+        async with running(made):
+            assert len(made.readers["base"].reads) == 1
+
+
 async def test_a_subscriber_that_hangs_delays_no_cycle_and_misses_nothing(tmp_path: Path) -> None:
     async with fleet(tmp_path) as made, running(made):
         news = made.tracker.subscribe(0)
