@@ -8,6 +8,7 @@ from core.config.settings import (
     ChainSettings,
     ConfigError,
     Duration,
+    HistorySettings,
     Settings,
 )
 
@@ -18,6 +19,7 @@ __all__ = [
     "ChainSettings",
     "ConfigError",
     "Duration",
+    "HistorySettings",
     "Settings",
     "find_config",
     "load_settings",

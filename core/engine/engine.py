@@ -23,13 +23,9 @@ from core.api import (
     EngineState,
     EventQuery,
     History,
-    ImportWallets,
     Outcome,
-    SetLimits,
     StatePatch,
     StoreHealth,
-    SyncNow,
-    TagAgents,
     Update,
 )
 from core.balances.cache import BalanceCache
@@ -41,25 +37,24 @@ from core.balances.versions import ChangeLog, VersionCounter
 from core.balances.view import ProblemRules
 from core.chains.protocol import ChainReader
 from core.config import Settings
-from core.engine.commands import agents_to_tag, limit_to_set, wallets_to_add
+from core.engine.chores import keep_house, watch_size
 from core.engine.compose import (
     ConfiguredStore,
     SystemClock,
     build_reader,
     configured_assets,
 )
+from core.engine.executor import Executor
 from core.events import Bus, EngineStarted, EngineStopped, Event, EventRecord
 from core.model import Agent, Asset, BursarError, Clock
 from core.store.directory import DataDirectory
-from core.store.protocol import DuplicateWalletError, StoreError
+from core.store.protocol import StoreError
 from core.telemetry.event_lines import EventLines
 from core.telemetry.logs import LogFile
 
 log = logging.getLogger("bursar.engine")
 
 _TICK_S = 0.25
-_HOUSEKEEPING_S = 3600.0
-_STORE_LOOK_S = 15.0
 _EVENT_PAGE = 1_000
 
 
@@ -108,11 +103,11 @@ class Engine:
         self._store_bytes = 0
         self._stopping = asyncio.Event()
         self._newcomers = asyncio.Event()
-        self._writing = asyncio.Lock()
         self._owned = AsyncExitStack()
         self._services: asyncio.Task[None] | None = None
         self._store: ConfiguredStore
         self._tracker: BalanceTracker
+        self._executor: Executor
         self._worker: SyncWorker | None = None
         self._readers: dict[str, ChainReader] = {}
 
@@ -163,6 +158,9 @@ class Engine:
             reader = build_reader(chain, settings, self._clock, self._store)
             self._owned.push_async_callback(reader.close)
             self._readers[chain.name] = reader
+        self._executor = Executor(
+            self._store, self._clock, tuple(self._readers), self._read_chains, self._reload
+        )
         if self.mode is EngineMode.FULL:
             await self._serve()
 
@@ -207,8 +205,10 @@ class Engine:
         async with asyncio.TaskGroup() as group:
             workers = [group.create_task(self._worker.run(), name="sync")]
             workers.append(group.create_task(self._read_newcomers(), name="newcomers"))
-            workers.append(group.create_task(self._keep_house(), name="housekeeping"))
-            workers.append(group.create_task(self._watch_store(), name="store size"))
+            house = keep_house(self._store, settings.history, self._clock, self._note_store)
+            workers.append(group.create_task(house, name="housekeeping"))
+            size = watch_size(self._store, self._clock, self._note_size, self._note_store)
+            workers.append(group.create_task(size, name="store size"))
             if settings.log.events:
                 lines = EventLines(
                     self._store,
@@ -339,30 +339,7 @@ class Engine:
     async def execute(self, command: Command) -> Outcome:
         if self.mode is EngineMode.READ:
             raise CommandRefusedError("This connection only reads.")
-        try:
-            if isinstance(command, SyncNow):
-                return await self._sync(command)
-            async with self._writing:
-                if isinstance(command, ImportWallets):
-                    return await self._import(command)
-                if isinstance(command, TagAgents):
-                    return await self._tag(command)
-                return await self._limit(command)
-        except DuplicateWalletError as error:
-            raise CommandRefusedError(str(error)) from error
-
-    async def _sync(self, command: SyncNow) -> Outcome:
-        unknown = [name for name in command.chains if name not in self._readers]
-        if unknown:
-            raise CommandRefusedError(f"There is no chain {unknown[0]!r}.")
-        reports = await self._read_chains(command.chains)
-        read = sum(report.read for report in reports)
-        changed = sum(report.changed for report in reports)
-        failed = [f"{report.chain}: {report.error}" for report in reports if report.error]
-        message = f"Read {read:,} balances, {changed:,} changed."
-        if failed:
-            message = f"{message} Not read: {'; '.join(failed)}."
-        return Outcome(message, changed, tuple(failed))
+        return await self._executor.execute(command)
 
     async def _read_chains(self, chains: Sequence[str]) -> list[CycleReport]:
         if self._worker is not None:
@@ -381,37 +358,6 @@ class Engine:
             reports = await worker.read_now()
             await worker.stop()
         return reports
-
-    async def _import(self, command: ImportWallets) -> Outcome:
-        now_ms = self._clock.now_ms()
-        adding = wallets_to_add(command, await self._store.registry(), now_ms)
-        records = await self._store.add_wallets(adding.wallets, adding.events, now_ms)
-        await self._reload(records)
-        count = len(adding.wallets)
-        agents = len({wallet.agent for wallet in adding.wallets})
-        return Outcome(
-            f"Following {count} address{'es' if count != 1 else ''} of {agents} "
-            f"agent{'s' if agents != 1 else ''}.",
-            count,
-        )
-
-    async def _tag(self, command: TagAgents) -> Outcome:
-        agents, events = agents_to_tag(command, await self._store.registry(), self._clock.now_ms())
-        if agents:
-            await self._reload(await self._store.label_agents(agents, events))
-        return Outcome(f"Changed {len(agents)} of {len(set(command.agents))} agents.", len(agents))
-
-    async def _limit(self, command: SetLimits) -> Outcome:
-        limit, asset, events = limit_to_set(
-            command, await self._store.registry(), self._clock.now_ms()
-        )
-        await self._reload(await self._store.set_limit(limit, events))
-        verb = "Cleared" if limit.floor is None and limit.target is None else "Set"
-        return Outcome(
-            f"{verb} floor and target of {asset.symbol} on {asset.chain} for {limit.scope} "
-            f"{limit.key}.",
-            1,
-        )
 
     # --- inside ----------------------------------------------------------------------------
 
@@ -441,6 +387,10 @@ class Engine:
         self._store_error = error
         self._own_log.mark("store")
 
+    def _note_size(self, size_bytes: int) -> None:
+        self._store_bytes = size_bytes
+        self._own_log.mark("store")
+
     def _note_clients(self, count: int) -> None:
         self._clients = count
         self._own_log.mark("clients")
@@ -452,37 +402,6 @@ class Engine:
             await self._newcomers.wait()
             self._newcomers.clear()
             await self._worker.read_now()
-
-    async def _watch_store(self) -> None:
-        """The database's size, looked at now and then."""
-        while True:
-            try:
-                size = await self._store.size_bytes()
-            except StoreError as error:
-                self._note_store(str(error))
-            else:
-                if abs(size - self._store_bytes) > 64 * 1024:
-                    self._store_bytes = size
-                    self._own_log.mark("store")
-            await self._clock.sleep(_STORE_LOOK_S)
-
-    async def _keep_house(self) -> None:
-        """Retention, once an hour."""
-        kept = self.settings.history
-        while True:
-            await self._clock.sleep(_HOUSEKEEPING_S)
-            now_ms = self._clock.now_ms()
-            try:
-                gone = await self._store.prune(
-                    history_before_ms=now_ms - kept.keep,
-                    thin_before_ms=now_ms - kept.thin_after,
-                    events_before_ms=now_ms - kept.events,
-                    polls_before_ms=now_ms - kept.thin_after,
-                )
-            except StoreError as error:
-                self._note_store(str(error))
-            else:
-                log.info("retention removed %d rows", gone, extra={"component": "engine"})
 
 
 def _version() -> str:
