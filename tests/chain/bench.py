@@ -15,10 +15,13 @@ ETHER = 10**18
 
 
 class WallClock:
-    """The real clock: these tests talk to real sockets."""
+    """The real clock, for these tests talk to real sockets; `ahead_ms` shifts its date."""
+
+    def __init__(self) -> None:
+        self.ahead_ms = 0
 
     def now_ms(self) -> int:
-        return time.time_ns() // 1_000_000
+        return time.time_ns() // 1_000_000 + self.ahead_ms
 
     def monotonic(self) -> float:
         return time.monotonic()

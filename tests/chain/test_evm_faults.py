@@ -270,6 +270,32 @@ async def test_a_method_that_stops_working_costs_the_rung_not_the_endpoint(
     assert (health.rung, health.state) == ("deployless scanner", EndpointState.READY)
 
 
+async def test_one_internal_error_costs_neither_values_nor_the_rung(
+    anvil: Anvil, fleet: Fleet, reader_for: MakeReader, proxy: Proxy
+) -> None:
+    def broken(method: str, params: list[Json]) -> None:
+        if method == "eth_call":
+            raise RpcRefusal(-32603, "internal error")
+
+    requests = fleet.requests()
+    reader = reader_for(proxy.url, anvil.url)
+    await reader.read(requests)
+    proxy.rule = broken
+    assert list((await reader.read(requests)).amounts) == fleet.amounts()
+    first, second = first_two(reader)
+    assert (first.rung, first.state) == ("override scanner", EndpointState.BACKING_OFF)
+    assert second.in_use
+
+
+async def test_a_slow_endpoint_finishes_a_reading_that_outlasts_the_interval(
+    fleet: Fleet, reader_for: MakeReader, proxy: Proxy
+) -> None:
+    proxy.delay_s = 0.15
+    reader = reader_for(proxy.url, interval_s=0.3)
+    reading = await reader.read(fleet.requests())  # chain id, head, probe, values: 0.6 s
+    assert list(reading.amounts) == fleet.amounts()
+
+
 async def test_the_pace_of_requests_is_kept(
     fleet: Fleet, reader_for: MakeReader, proxy: Proxy
 ) -> None:

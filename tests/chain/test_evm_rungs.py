@@ -15,7 +15,7 @@ from core.events import Json
 from core.model import BlockRef, Consistency, Request, Unknown, Value
 from tests.chain import tokens
 from tests.chain.anvil import Anvil
-from tests.chain.bench import Fleet, native, token, wallet
+from tests.chain.bench import Fleet, WallClock, native, token, wallet
 from tests.chain.proxy import RpcRefusal, proxied
 
 MakeReader = Callable[..., EvmReader]
@@ -239,6 +239,24 @@ async def test_the_best_rung_an_endpoint_allows_is_found_and_remembered(
         chain_head_probe_read = 4 + (rung == "multicall3") + 62 * (rung == "single")
         assert len(proxy.bodies) - probes <= chain_head_probe_read
         assert again.health()[0].rung == rung
+
+
+@pytest.mark.usefixtures("multicall3")
+async def test_a_remembered_rung_is_probed_anew_after_a_week(
+    anvil: Anvil, fleet: Fleet, reader_for: MakeReader
+) -> None:
+    requests = fleet.requests()[:9]
+    clock = WallClock()
+    async with proxied(anvil.url) as proxy:
+        proxy.rule = no_creation
+        await reader_for(proxy.url, clock=clock).read(requests)
+        proxy.rule = None  # the node was upgraded
+        for days, rung in ((6, "multicall3"), (8, "override scanner")):
+            clock.ahead_ms = days * 24 * 3600 * 1000
+            reader = reader_for(proxy.url, clock=clock)
+            await reader.open()
+            await reader.read(requests)
+            assert reader.health()[0].rung == rung
 
 
 async def test_foreign_code_at_multicalls_address_is_not_trusted(

@@ -44,14 +44,13 @@ async def settle(
     A rung remembered from earlier is tried first. Raises EndpointError where the endpoint
     failed, or where no rung works.
     """
-    remembered = node.endpoint.rung
+    remembered = node.remembered_rung
     ordered = sorted(rungs, key=lambda rung: rung.name != remembered)
     for rung in ordered:
         if rung.name in node.unusable:
             continue
         error = await _try(node, rung, sample, block, chain_id)
         if error is None:
-            node.endpoint.rung = rung.name
             return rung
         node.unusable[rung.name] = str(error)
     node.endpoint.rung = ""
@@ -86,7 +85,7 @@ async def _try(
             last = error
         else:
             node.block_misses = 0
-            node.endpoint.traits["pin"] = pin
+            node.settle_on(rung.name, pin)
             return None
     return last
 

@@ -18,6 +18,8 @@ from core.model import BlockRef, Clock
 
 T = TypeVar("T")
 
+REMEMBERED_MS = 7 * 24 * 3600 * 1000
+
 # A revert is an answer: the node did what it was asked to do.
 _ANSWERS = frozenset({FailureKind.REVERTED})
 
@@ -44,6 +46,7 @@ class EvmNode:
         self.unusable: dict[str, str] = {}  # rung -> why it was dropped
         self.burners: set[bytes] = set()  # tokens that burn all gas, for rungs without a cap
         self.block_misses = 0
+        self.doubts = 0  # readings in a row that failed for a reason of nobody's in particular
         self._clock = clock
 
     async def ask(
@@ -117,6 +120,20 @@ class EvmNode:
         if pin == "hash":
             return {"blockHash": block.hash, "requireCanonical": True}
         return hex(block.number) if pin == "number" else "latest"
+
+    @property
+    def remembered_rung(self) -> str:
+        """The rung found earlier, for a week: nodes are upgraded, and a better one may work."""
+        probed_ms = int(self.endpoint.traits.get("probed_ms", "0"))
+        fresh = self._clock.now_ms() - probed_ms < REMEMBERED_MS
+        return self.endpoint.rung if fresh else ""
+
+    def settle_on(self, rung: str, pin: str) -> None:
+        """Note what a probe found; only a probe that began anew renews the week."""
+        if rung != self.remembered_rung:
+            self.endpoint.traits["probed_ms"] = str(self._clock.now_ms())
+        self.endpoint.rung = rung
+        self.endpoint.traits["pin"] = pin
 
 
 def hex_bytes(raw: msgspec.Raw, method: str) -> bytes:

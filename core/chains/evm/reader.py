@@ -7,6 +7,7 @@ endpoint's first reading its rung is tested against single reads, beside the wor
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
@@ -38,6 +39,8 @@ from core.model import (
 
 TRIAL_TIMEOUT_S = 3.0  # for the first request to an endpoint that has failed before
 SELF_TEST_WALLETS = 3
+DOUBTS = 2  # internal errors in a row after which the rung is blamed
+PLAN_IN_THREAD = 2_000  # requests from which planning would hold up the loop
 BEHIND_READINGS = 3  # after so many older heads in a row the chain itself went back
 _MOVED = frozenset({FailureKind.NO_BLOCK, FailureKind.INCONSISTENT})
 
@@ -51,6 +54,7 @@ class _Swept(NamedTuple):
 
     sweep: Sweep
     block: BlockRef
+    first_block: int
     forked_below: int | None
 
 
@@ -90,6 +94,7 @@ class EvmReader:
         self.chain_id = chain_id
         self._clock = clock
         self._timeout_s = timeout_s
+        self._trial_s = min(TRIAL_TIMEOUT_S, timeout_s)
         self._stale_after_s = stale_after_s
         self._self_test = self_test
         self._client = open_client()
@@ -143,7 +148,8 @@ class EvmReader:
         hash is ""). Raises ChainUnreachableError."""
         self._chores.reap()
         if self._plan is None or self._plan.requests is not requests:
-            self._plan = Plan(requests)
+            large = len(requests) > PLAN_IN_THREAD
+            self._plan = await asyncio.to_thread(Plan, requests) if large else Plan(requests)
         plan = self._plan
         before = self._sent()
         swept = await self._pool.run(lambda endpoint: self._read_on(endpoint, plan, at))
@@ -186,7 +192,7 @@ class EvmReader:
     async def _know_chain(self, node: EvmNode) -> None:
         """Ask for the chain id on first contact; the scanner restates it in every answer."""
         if node.chain_id is None:
-            limit = TRIAL_TIMEOUT_S if node.endpoint.half_open else None
+            limit = self._trial_s if node.endpoint.half_open else None
             stated = await node.ask("eth_chainId", (), str, timeout_s=limit)
             try:
                 node.chain_id = int(stated, 16)
@@ -199,7 +205,7 @@ class EvmReader:
             raise wrong_chain(node.chain_id, self.chain_id)
 
     async def _head(self, node: EvmNode) -> BlockRef:
-        limit = TRIAL_TIMEOUT_S if node.endpoint.half_open else None
+        limit = self._trial_s if node.endpoint.half_open else None
         head = await node.newest(timeout_s=limit)
         others = [e.session.head for e in self._pool.endpoints if e.session is not node]
         newest_ms = max((h.time_ms for h in others if h is not None), default=0)
@@ -237,16 +243,36 @@ class EvmReader:
                 error = _first(group)
             else:
                 break
-            if not (speaks_of_technique(error) and error.kind not in _MOVED):
+            if not speaks_of_technique(error) or error.kind in _MOVED:
+                raise error
+            if error.kind is FailureKind.RPC and node.doubts < DOUBTS:
+                node.doubts += 1  # an internal error may pass: the endpoint is left, not the rung
                 raise error
             node.unusable[rung.name] = str(error)  # it worked on contact and does no more
             node.endpoint.rung = ""
-        if node.pin != "hash" and not sweep.seen:
+        node.doubts = 0
+        first_block, block = await self._confirm(node, sweep, block)
+        return _Swept(sweep, block, first_block, forked_below)
+
+    async def _confirm(self, node: EvmNode, sweep: Sweep, block: BlockRef) -> tuple[int, BlockRef]:
+        """The first and the last block the sweep read at; they differ only where the endpoint
+        reads at its latest block alone. Raises EndpointError if the pin did not hold."""
+        if node.pin == "hash" or (node.pin == "number" and sweep.seen):
+            return block.number, block
+        if node.pin == "number":
             again = await node.block(block.number)
             if again is None or again.hash != block.hash:
                 words = f"block {block.number} was replaced while it was read"
                 raise EndpointError(FailureKind.INCONSISTENT, words)
-        return _Swept(sweep, block, forked_below)
+            return block.number, block
+        seen = sorted(words.number for words in sweep.seen)
+        if seen and seen[0] < block.number:
+            words = f"asked at block {block.number}, the node read at block {seen[0]}"
+            raise EndpointError(FailureKind.INCONSISTENT, words)
+        last = await node.block(seen[-1]) if seen else await node.newest()
+        if last is None:
+            raise EndpointError(FailureKind.INCONSISTENT, f"block {seen[-1]} was read and is gone")
+        return (seen[0] if seen else block.number), last
 
     async def _rung(self, node: EvmNode, plan: Plan, block: BlockRef) -> Rung:
         """The endpoint's rung; on first contact, or after one was dropped, it is probed."""
@@ -262,7 +288,7 @@ class EvmReader:
     # -- after the reading ----------------------------------------------------------------
 
     def _reading(self, plan: Plan, swept: _Swept, sent: int) -> Reading:
-        sweep, block, forked_below = swept
+        sweep, block, first_block, forked_below = swept
         amounts = plan.amounts(sweep.failed)
         for index, amount in sweep.found.items():
             amounts[index] = amount
@@ -272,14 +298,9 @@ class EvmReader:
             if source in reasons:
                 reasons[to] = reasons[source]
         consistency = Consistency.PINNED
-        first_block = block.number
         if sweep.node.pin == "latest":
-            numbers = {words.number for words in sweep.seen}
-            whole = len(sweep.seen) == 1 and not sweep.found
-            consistency = Consistency.SPREAD
-            if whole:
-                consistency = Consistency.SAME_CALL
-            first_block = min(numbers, default=block.number)
+            one_call = sweep.calls == 1 and len(sweep.seen) == 1 and not sweep.found
+            consistency = Consistency.SAME_CALL if one_call else Consistency.SPREAD
         return Reading(
             block=block,
             consistency=consistency,
@@ -332,8 +353,8 @@ class EvmReader:
                 continue
             node = endpoint.session
             try:
-                await node.newest(timeout_s=TRIAL_TIMEOUT_S)
                 await self._know_chain(node)
+                await node.newest(timeout_s=self._trial_s)
             except EndpointError as error:
                 endpoint.leave(error)
         self._pool.measure_lag()

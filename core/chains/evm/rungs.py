@@ -28,6 +28,7 @@ from core.chains.evm.scanner import (
     encode_call,
 )
 from core.chains.failures import EndpointError, FailureKind
+from core.chains.http import decoded
 
 SINGLE_GAS = 5_000_000  # of a read on its own: fifty times the scanner's cap
 
@@ -229,10 +230,10 @@ def _word_of(method: str, answer: msgspec.Raw | EndpointError) -> tuple[bytes, i
             return bytes(WORD), BURNT if answer.kind is FailureKind.GAS else REVERTED
         raise answer
     if method == "eth_getBalance":
-        text = msgspec.json.decode(answer)
-        if not isinstance(text, str) or not text.startswith("0x"):
-            raise EndpointError(FailureKind.NOT_JSON, "eth_getBalance: expected 0x hex")
-        return int(text, 16).to_bytes(WORD, "big"), 0
+        try:
+            return int(decoded(answer, str, method), 16).to_bytes(WORD, "big"), 0
+        except (ValueError, OverflowError) as error:
+            raise EndpointError(FailureKind.RPC, "eth_getBalance answered no quantity") from error
     result = hex_bytes(answer, method)
     if len(result) < WORD:
         return bytes(WORD), SHORT + len(result)
