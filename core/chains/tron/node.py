@@ -115,6 +115,7 @@ class TronNode(EvmNode):
         self.has_rpc: bool | None = None
         self.has_wallet = True
         self.unproven = True  # the rung was not compared with single reads in this run
+        self.settled_at = 0.0  # monotonic
         self._no_contracts: set[bytes] = set()  # as the wallet calls told
         self._wallet = f"{base}/wallet"
         self._client = client

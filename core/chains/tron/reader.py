@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
+
 from core.chains.base58 import AddressError, tron_to_evm
 from core.chains.chores import Chores
 from core.chains.endpoints import Endpoint, EndpointPool
@@ -25,6 +27,7 @@ from core.chains.protocol import EndpointMemory
 from core.chains.tron.node import TronNode
 from core.chains.tron.rungs import agrees, offered
 from core.model import (
+    Asset,
     BlockRef,
     ChainKind,
     Clock,
@@ -39,6 +42,7 @@ NOT_ACTIVATED: Final = "not activated"
 _TRIAL_TIMEOUT_S: Final = 3.0  # for the first request to an endpoint that has failed before
 _STALE_AFTER_S: Final = 60.0
 _BEHIND_READINGS: Final = 3  # after so many older heads in a row the chain itself went back
+_TRY_AGAIN_S: Final = 600.0  # after this a better rung that failed is tried again
 _LOOK_UPS: Final = 30  # wallet/getaccount per reading, for accounts that read 0
 _SAMPLE: Final = 3
 
@@ -141,7 +145,7 @@ class TronReader:
         known: dict[str, str] = {}
         refused: dict[int, str] = {}
         translated: list[Request] = []
-        assets = {}
+        assets: dict[Asset, Asset] = {}
         for index, request in enumerate(requests):
             if index % 500 == 499:
                 await asyncio.sleep(0)  # base58 is big-number work
@@ -149,12 +153,10 @@ class TronReader:
             try:
                 if request.address not in known:
                     known[request.address] = tron_to_evm(request.address)
-                if asset.id not in assets:
+                if asset not in assets:
                     contract = asset.contract and tron_to_evm(asset.contract)
-                    assets[asset.id] = type(asset)(
-                        asset.id, asset.chain, asset.symbol, asset.name, asset.decimals, contract
-                    )
-                translated.append(Request(known[request.address], assets[asset.id]))
+                    assets[asset] = msgspec.structs.replace(asset, contract=contract)
+                translated.append(Request(known[request.address], assets[asset]))
             except AddressError as error:
                 refused[index] = str(error)
                 translated.append(Request("", asset))
@@ -224,6 +226,10 @@ class TronReader:
         and agrees with single reads. Raises EndpointError where none does."""
         rungs = offered(node)
         endpoint = node.endpoint
+        now = self._clock.monotonic()
+        if node.unusable and now - node.settled_at > _TRY_AGAIN_S:
+            node.unusable.clear()  # what failed may have been the node's bad hour
+            node.unproven = True
         for rung in rungs:
             if rung.name == endpoint.rung and not node.unproven and rung.name not in node.unusable:
                 return rung
@@ -246,6 +252,7 @@ class TronReader:
             endpoint.traits["pin"] = "latest"
             endpoint.rung = rung.name
             node.unproven = False
+            node.settled_at = now
             return rung
         endpoint.rung = ""
         reasons = "; ".join(f"{name}: {reason}" for name, reason in node.unusable.items())

@@ -6,6 +6,7 @@ cycle. Amounts leave here as exact integers. (Source: XRPL public API methods, a
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
@@ -27,6 +28,7 @@ FEE_SETTINGS: Final = (
 SUBSCRIBE_LEDGERS: Final = b'{"id":%d,"command":"subscribe","streams":["ledger"]}'
 SUBSCRIBE_ALL: Final = b'{"id":%d,"command":"subscribe","streams":["ledger","transactions"]}'
 
+_HASH: Final = re.compile(r"[0-9A-F]{64}")
 _LARGEST_SHIFT: Final = 200  # an issued amount lies between 1e-96 and 1e96
 
 
@@ -153,12 +155,14 @@ def account_lines(
 
 def ledger_of(message: Message) -> BlockRef:
     """The ledger a `ledger` command described. Raises EndpointError if it described none."""
-    header = message.result.ledger if message.result else None
-    if header is None or len(header.ledger_hash) != 64:
+    result = message.result
+    header = result.ledger if result else None
+    ledger_hash = (header.ledger_hash if header else "") or (result.ledger_hash if result else "")
+    if header is None or not _HASH.fullmatch(ledger_hash):
         raise EndpointError(FailureKind.NOT_JSON, "ledger: no header in the answer")
     return BlockRef(
         int(header.ledger_index),
-        header.ledger_hash,
+        ledger_hash,
         (header.close_time + RIPPLE_EPOCH_S) * 1000,
         header.parent_hash,
     )

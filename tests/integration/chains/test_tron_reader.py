@@ -175,15 +175,44 @@ async def test_a_multicall_that_disagrees_with_single_reads_is_not_trusted() -> 
         assert reader.health()[0].rung == "batch"
 
 
+async def test_a_better_rung_that_failed_is_tried_again_after_a_while() -> None:
+    ledger, clock = funded(), _Later()
+    async with _Liar(ledger, Faults()) as node:
+        reader = TronReader("tron", [node.url], clock, Kept())
+        await reader.read(ASKED)
+        node.lies = False
+        await reader.read(ASKED)
+        assert reader.health()[0].rung == "batch", "not in every cycle"
+        clock.later_s = 700.0
+        assert (await reader.read(ASKED)).amounts == TRUTH
+        assert reader.health()[0].rung == "multicall3"
+        await reader.close()
+
+
+class _Later(RealClock):
+    """The machine's time, put forward."""
+
+    later_s = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.later_s
+
+
 class _Liar(TronNode):
-    """A node on which something else stands at Multicall3's address."""
+    """A node on which something else may stand at Multicall3's address."""
+
+    lies = True
 
     async def start(self, port: int = 0) -> None:
         await super().start(port)
         honest = self._replies._inner
-        self._replies._inner = lambda to, data: (  # type: ignore[method-assign]  # it lies
-            (77).to_bytes(32) if data.startswith("4d2301cc") else honest(to, data)
-        )
+
+        def inner(to: str, data: str) -> bytes | None:
+            if self.lies and data.startswith("4d2301cc"):
+                return (77).to_bytes(32)
+            return honest(to, data)
+
+        self._replies._inner = inner  # type: ignore[method-assign]  # the contract itself lies
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import pytest
-
 from core.chains.xrpl import XrplReader
 from core.demo.protocol import Fault
 from core.demo.rippled import RippledServer
@@ -233,14 +231,13 @@ async def test_after_close_no_task_is_left() -> None:
 # --- servers that count ------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 async def test_a_public_server_is_swept_at_its_pace_without_being_refused() -> None:
     ledger = Ledger()
-    ledger.close({(xrpl_account(n), None): 2_000_000 + n for n in range(120)})
+    ledger.close({(xrpl_account(n), None): 2_000_000 + n for n in range(60)})
     server = RippledServer(ledger, Faults(), requests_per_second=20)
     async with server, reading_from(server, requests_per_second=18) as reader:
-        reading = await reader.read(natives(120))
-        assert reading.amounts == [2_000_000 + n for n in range(120)]
+        reading = await reader.read(natives(60))
+        assert reading.amounts == [2_000_000 + n for n in range(60)]
         assert reader.health()[0].errors == 0
 
 
@@ -252,15 +249,14 @@ async def read_until_whole(reader: XrplReader, asked: list[Request], tries: int)
     raise AssertionError(f"never whole: {reading.reasons}")
 
 
-@pytest.mark.slow
 async def test_the_pace_of_a_server_is_learnt_from_its_refusals() -> None:
     ledger = Ledger()
-    ledger.close({(xrpl_account(n), None): 2_000_000 + n for n in range(100)})
+    ledger.close({(xrpl_account(n), None): 2_000_000 + n for n in range(80)})
     server = RippledServer(ledger, Faults(), requests_per_second=50)
     async with server, reading_from(server) as reader:
-        asked = natives(100)
+        asked = natives(80)
         reading = await read_until_whole(reader, asked, 3)
-        assert reading.amounts == [2_000_000 + n for n in range(100)]
+        assert reading.amounts == [2_000_000 + n for n in range(80)]
         refusals = reader.health()[0].errors
         assert refusals > 0
         assert (await reader.read(asked)).amounts == reading.amounts
