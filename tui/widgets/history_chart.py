@@ -153,7 +153,7 @@ class HistoryChart(Widget, can_focus=True):
     # --- cursor ----------------------------------------------------------------------------
 
     def action_scrub(self, step: int) -> None:
-        """Go to the next (-1: previous) change that lies in another column; the first press
+        """Go to the last change of the next (-1: previous) column that has any; the first press
         puts the cursor on the newest."""
         if self._shown is None or not self._shown.history.points:
             return
@@ -165,8 +165,12 @@ class HistoryChart(Widget, can_focus=True):
         index = self.cursor + step
         while 0 <= index < len(points) and self._column(points[index]) == here:
             index += step
-        if 0 <= index < len(points):
-            self.cursor = index
+        if not 0 <= index < len(points):
+            return
+        there = self._column(points[index])
+        while index + 1 < len(points) and self._column(points[index + 1]) == there:
+            index += 1
+        self.cursor = index
 
     def watch_cursor(self) -> None:
         """Read out the point the cursor is on."""

@@ -107,6 +107,20 @@ async def test_changes_in_one_column_are_one_step_and_are_counted() -> None:
         assert shown.lines[0].startswith("0.000001 USDC")
 
 
+async def test_going_back_and_on_again_returns_to_the_same_points() -> None:
+    async with chart_of() as shown:
+        await shown.show(history_over(HOUR))
+        there, back = [], []
+        for _ in range(8):
+            await shown.press("left_square_bracket")
+            there.append(shown.chart.cursor)
+        for _ in range(8):
+            back.append(shown.chart.cursor)
+            await shown.press("right_square_bracket")
+        assert back == there[::-1]
+        assert shown.chart.cursor == there[0]
+
+
 async def test_the_cursor_stays_on_its_time_when_the_history_grows() -> None:
     async with chart_of() as shown:
         await shown.show(points_of((3_000_000, 1), (60_000, 2)))
