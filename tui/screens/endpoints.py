@@ -62,7 +62,9 @@ class EndpointsScreen(DeskScreen):
 
     def body(self) -> Iterable[Widget]:
         """The table, and the words for the line under the cursor."""
-        yield ListTable(COLS, empty="no chain is configured: add [[chain]] to the config")
+        yield ListTable(
+            COLS, empty="no chain is configured: add [[chain]] to the config", signs=self.desk.signs
+        )
         yield Static(id="endpoint-words", classes="words-pane")
 
     def follow(self) -> None:
