@@ -117,6 +117,24 @@ async def test_the_largest_number_and_zero_are_values(
     assert reading.reasons == {}
 
 
+async def test_a_token_that_burns_all_gas_costs_a_large_fleet_two_requests_more(
+    anvil: Anvil, reader_for: MakeReader
+) -> None:
+    good, burner = bytes([0xE6]) * 20, bytes([0xE7]) * 20
+    anvil.set_code(good, tokens.FROM_ADDRESS)
+    anvil.set_code(burner, tokens.BURNS_ALL_GAS)
+    assets = [token(34, burner), token(35, good)]
+    wallets = [wallet(i) for i in range(1_500)]
+    requests = [Request("0x" + w.hex(), a) for w in wallets for a in assets]
+    reader = reader_for(anvil.url)
+    await reader.read(requests)
+    reading = await reader.read(requests)
+    assert reading.requests_sent == 2 + 2  # head and scan; two wallets' reads of the burner
+    assert list(reading.amounts[1::2]) == [int.from_bytes(w[-2:], "big") for w in wallets]
+    assert set(reading.amounts[0::2]) == {None}
+    assert all("ran out of gas" in reason for reason in reading.reasons.values())
+
+
 async def test_a_token_dearer_than_the_cap_is_still_read(
     anvil: Anvil, reader_for: MakeReader
 ) -> None:
