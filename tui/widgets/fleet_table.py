@@ -55,6 +55,7 @@ class FleetTable(ScrollView, can_focus=True):
         & > .fleet-table--warning { color: $text-warning; text-style: bold; }
         & > .fleet-table--problem { color: $text-error; text-style: bold; }
         & > .fleet-table--stale { color: $text-muted; }
+        &:ansi > .fleet-table--stale { text-style: dim; }
         & > .fleet-table--trend { color: $secondary; }
         & > .fleet-table--cursor {
             color: $block-cursor-foreground;

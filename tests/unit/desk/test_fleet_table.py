@@ -476,3 +476,15 @@ async def test_another_theme_repaints_in_its_colours() -> None:
         desk.app.theme = "bursar-light"
         await desk.settle()
         assert colour() != before
+
+
+@pytest.mark.parametrize("theme", ["bursar-dark", "bursar-light", "bursar-ansi"])
+async def test_a_stale_row_is_drawn_fainter_in_every_theme(theme: str) -> None:
+    async with desk_of(size=(80, 24)) as desk:
+        desk.app.theme = theme
+        await desk.settle()
+        rows = [desk.model.rows[account] for account in desk.table.visible_accounts]
+        fresh = next(i for i, row in enumerate(rows) if i and not row.is_stale(NOW_MS))
+        stale = next(i for i, row in enumerate(rows) if i and row.is_stale(NOW_MS))
+        styles = [list(desk.table.render_line(1 + i))[-1].style for i in (fresh, stale)]
+        assert styles[0] != styles[1]
