@@ -14,15 +14,12 @@ import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
-from textual import work
+from textual import events, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.command import Provider
-from textual.dom import DOMNode
-from textual.driver import Driver
 from textual.screen import Screen
 
 from core.api import EngineApi, StoreHealth
@@ -34,6 +31,11 @@ from tui.screens.base import Desk, DeskScreen
 from tui.screens.fleet import FleetScreen
 from tui.session import EventTail, Link, Phase, Session, WallClock
 from tui.widgets.status_bar import rate
+
+if TYPE_CHECKING:
+    from textual.command import Provider
+    from textual.dom import DOMNode
+    from textual.driver import Driver
 
 STYLES = Path(__file__).parent.parent / "styles"
 
@@ -151,6 +153,11 @@ class BursarApp(App[None]):
     def action_help_quit(self) -> None:
         """Ctrl+C ends nothing by accident, and says what does."""
         self.notify("press q to leave", markup=False)
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """No cursor blinks: a quiet desk sends nothing over the line."""
+        if hasattr(event.widget, "cursor_blink"):
+            event.widget.cursor_blink = False
 
     # --- what happened ---------------------------------------------------------------------
 

@@ -73,10 +73,8 @@ class Desk(NamedTuple):
 
     def toasts(self) -> list[str]:
         """What was said in toasts."""
-        return [f"{n.title}: {n.message}" if n.title else n.message for n in self._notes()]
-
-    def _notes(self) -> list[object]:
-        return list(self.app._notifications)
+        notes = list(self.app._notifications)
+        return [f"{note.title}: {note.message}" if note.title else note.message for note in notes]
 
     def agents_shown(self) -> list[str]:
         """Agents of the rows, in order, once each."""

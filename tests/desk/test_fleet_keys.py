@@ -15,7 +15,6 @@ from core.api import ImportWallets, SetLimits, SyncNow, TagAgents
 from core.model import Amount, Severity
 from tests.desk.driving import opened, with_options
 from tui import kept
-from tui.fleet import SortKey
 from tui.screens.dialogs import Choose, Form
 from tui.screens.fleet import FleetScreen
 from tui.screens.wallet import WalletScreen
@@ -100,12 +99,12 @@ async def test_escape_takes_filter_and_problems_away() -> None:
 async def test_angle_brackets_choose_the_sort_and_r_turns_it() -> None:
     async with opened(size=(120, 30)) as desk:
         await desk.press("greater_than_sign")
-        assert desk.model.sort is SortKey.AGENT
+        assert desk.model.sort.value == "agent"
         await desk.press("r")
         assert desk.model.is_reversed
         assert "sort: agent ↓" in desk.text()
         await desk.press("less_than_sign")
-        assert desk.model.sort is SortKey.SEVERITY
+        assert desk.model.sort.value == "severity"
 
 
 async def test_shift_s_freezes_the_order_and_the_cursor_keeps_its_row() -> None:

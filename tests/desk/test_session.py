@@ -98,8 +98,9 @@ async def test_a_lost_engine_leaves_the_picture_and_no_event_twice_or_missing() 
         await clock.advance(1)
         engine.lose("socket closed")
         await clock.advance(0.1)
-        assert session.link.phase is Phase.LOST
-        assert session.link.reason == "socket closed"
+        assert session.link == msgspec.structs.replace(
+            session.link, phase=Phase.LOST, reason="socket closed"
+        )
         assert len(session.model.rows) == len(engine.rows)
         assert not session.writable
         engine.emit("ENGINE_STOPPED", "", reason="while away")
