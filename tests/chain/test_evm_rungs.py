@@ -289,18 +289,61 @@ async def test_foreign_code_at_multicalls_address_is_not_trusted(
     assert reader.health()[0].rung == "batch"
 
 
-@pytest.mark.parametrize("pin", ["number", "latest"])
-async def test_without_pins_by_hash_the_block_words_prove_the_block(
-    anvil: Anvil, fleet: Fleet, reader_for: MakeReader, pin: str
-) -> None:
+def only(pin: str) -> Callable[[str, list[Json]], None]:
+    """A node that takes no block parameter better than `pin`."""
+
     def rule(method: str, params: list[Json]) -> None:
-        if method != "eth_call":
+        if method not in ("eth_call", "eth_getBalance"):
             return
         if isinstance(params[1], dict) or (pin == "latest" and params[1] != "latest"):
             raise RpcRefusal(-32602, "invalid argument 1: cannot unmarshal block")
 
+    return rule
+
+
+@pytest.mark.parametrize("pin", ["number", "latest"])
+async def test_without_block_words_the_block_is_looked_at_again_afterwards(
+    anvil: Anvil, fleet: Fleet, reader_for: MakeReader, pin: str
+) -> None:
     async with proxied(anvil.url) as proxy:
-        proxy.rule = rule
+        proxy.rule = only(pin)
+        reader = reader_for(proxy.url, rungs=[named("batch")])
+        reading = await reader.read(fleet.requests())
+        assert list(reading.amounts) == fleet.amounts()
+        assert reading.block.number == reading.first_block == anvil.head()
+        expected = Consistency.PINNED if pin == "number" else Consistency.SPREAD
+        assert reading.consistency is expected
+
+
+async def test_blocks_that_pass_during_a_sweep_at_the_latest_are_a_spread(
+    anvil: Anvil, fleet: Fleet, reader_for: MakeReader
+) -> None:
+    refuse = only("latest")
+
+    def moving(method: str, params: list[Json]) -> None:
+        refuse(method, params)
+        if method == "eth_call":
+            anvil.mine()
+
+    async with proxied(anvil.url) as proxy:
+        proxy.rule = refuse
+        reader = reader_for(proxy.url)
+        before = await reader.read(fleet.requests())
+        proxy.rule = moving
+        proxy.largest_body = 8_000  # several slices
+        reading = await reader.read(fleet.requests())
+    assert reading.consistency is Consistency.SPREAD
+    assert before.block.number < reading.first_block < reading.block.number
+    assert list(reading.amounts) == fleet.amounts()
+
+
+@pytest.mark.parametrize("pin", ["number", "latest"])
+async def test_without_pins_by_hash_the_block_words_prove_the_block(
+    anvil: Anvil, fleet: Fleet, reader_for: MakeReader, pin: str
+) -> None:
+
+    async with proxied(anvil.url) as proxy:
+        proxy.rule = only(pin)
         reading = await reader_for(proxy.url).read(fleet.requests())
     assert list(reading.amounts) == fleet.amounts()
     assert reading.block.number == anvil.head()
