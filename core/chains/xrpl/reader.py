@@ -36,6 +36,7 @@ TIMEOUT_S: Final = 10.0
 
 _RATE: Final = "requests per second"  # learnt under this name, like a chunk size
 _FASTEST: Final = 1000  # rippled: 1,250 a second for ever before it drops a client
+_GROWTH: Final = 5  # steps of 10 % after a sweep without refusal: a bad minute is soon forgotten
 _TELLING: Final = 10  # answers before a refusal, from which a rate can be told
 _STALE_AFTER_S: Final = 20.0  # ledgers close every four seconds
 _STALE_LEDGERS: Final = 3
@@ -245,7 +246,8 @@ class XrplReader:
             endpoint.requests += received
             sweep.interrupted()
         if connection.rate is not None and _RATE in endpoint.chunks:
-            endpoint.chunks[_RATE].succeeded(endpoint.chunks[_RATE].size)
+            for _ in range(_GROWTH):
+                endpoint.chunks[_RATE].succeeded(endpoint.chunks[_RATE].size)
         window.succeeded(received)
 
     async def _connected(self, endpoint: Endpoint[Link]) -> Connection:
