@@ -74,6 +74,8 @@ class Proxy:
                     return
         except (asyncio.IncompleteReadError, ConnectionError):
             return
+        except asyncio.CancelledError:
+            return  # by close(); asyncio's streams would print it as an error
         finally:
             self._open.pop(writer, None)
             writer.close()
