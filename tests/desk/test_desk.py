@@ -80,6 +80,8 @@ async def test_badges_say_environment_read_only_and_demo() -> None:
         red = desk.screen.styles.border_top[1]
         assert isinstance(red, Color)
         assert red.r > 200 > 2 * red.g - 20
+    async with opened(environment="demo", demo=True) as desk:
+        assert desk.lines()[0].startswith(" bursar DEMO │")
     async with opened(environment="staging", demo=True) as desk:
         assert desk.lines()[0].startswith(" bursar staging DEMO")
         assert not desk.screen.styles.border_top[0]

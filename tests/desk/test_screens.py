@@ -35,7 +35,7 @@ async def test_the_wallet_shows_all_balances_limits_state_chart_and_events() -> 
             assert words in shown
         assert "0.056000000000000006" in shown  # exact, all eighteen places
         assert "low 0.000000" in shown
-        assert "-9.30 USDC on base, now 0.000000" in shown
+        assert "-9.30 USDC on base, now 0.00" in shown
         assert "Fleet › agent-0006" in shown
 
 
@@ -143,7 +143,7 @@ async def test_the_wallet_moves_with_the_engine() -> None:
         )
         await desk.tick(1)
         assert "777.000000" in desk.text()
-        assert "+777.00 USDC on base, now 777.000000" in desk.text()
+        assert "+777.00 USDC on base, now 777.00" in desk.text()
 
 
 # --- Endpoints ------------------------------------------------------------------------------

@@ -116,9 +116,14 @@ def test_every_stored_event_has_words_without_markup_or_escapes_taken_seriously(
             assert "\u202e" not in shown
 
 
+@given(st.integers(-(2**256), 2**256), st.integers(0, 30))
+def test_a_figure_in_words_is_exact(amount: int, decimals: int) -> None:
+    assert text.parse_amount(event_words.figure(amount, decimals, sign=True), decimals) == amount
+
+
 def test_an_emptied_balance_is_a_problem_in_words_and_tone() -> None:
     words = event_words.describe(stored_events()[4])
-    assert words.said == "-9.30 USDC on base, now 0.000000"
+    assert words.said == "-9.30 USDC on base, now 0.00"
     assert words.tone is Tone.PROBLEM
 
 
