@@ -9,11 +9,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from rich.console import RenderableType
 from textual.color import Color
+from textual.screen import Screen
 from textual.widgets import Button, Input
 
 from core.api import EngineApi, StoreHealth
-from core.model import BursarError, Severity
+from core.model import Amount, BursarError, Severity
 from tests.desk.driving import Desk, opened, with_options
 from tests.desk.scripted import HOSTILE_AGENT, ManualClock
 from tui.app import BursarApp
@@ -368,17 +370,22 @@ async def test_typing_in_a_field_is_never_a_command() -> None:
         assert not desk.app.session.paused
 
 
-async def test_nothing_is_written_to_the_terminal_while_nothing_changes() -> None:
+async def test_nothing_is_drawn_while_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened(size=(120, 40)) as desk:
         await desk.tick(1)
         await desk.pilot.pause(0.3)
-        driver = desk.app._driver
-        assert driver is not None
-        written: list[str] = []
-        desk.app._display_hook = None  # type: ignore[attr-defined]
-        original = driver.write
-        driver.write = written.append  # type: ignore[method-assign,assignment]
+        drawn: list[object] = []
+        display = desk.app._display
+
+        def noted(screen: Screen[object], renderable: RenderableType | None) -> None:
+            drawn.append(renderable)
+            display(screen, renderable)
+
+        monkeypatch.setattr(desk.app, "_display", noted)
         for _ in range(5):
             await desk.tick(1)
-        driver.write = original  # type: ignore[method-assign]
-        assert "".join(written) == ""
+        assert drawn == []
+        row = desk.engine.row_of("agent-0006", 2)
+        desk.engine.push(balances=(msgspec.structs.replace(row, amount=Amount(5)),))
+        await desk.tick(1)
+        assert drawn
