@@ -141,7 +141,8 @@ class BursarApp(App[None]):
     async def action_quit(self) -> None:  # type: ignore[override]  # a worker may wait for a modal
         """Leave; first ask when other desks hang on the engine that ends with this one."""
         clients = self.session.link.clients
-        if clients and self.session.link.phase is Phase.LIVE:
+        live = self.session.link.phase is Phase.LIVE
+        if clients and live and self.session.hosts_engine:
             from tui.screens.dialogs import Confirm
 
             who = "another desk is" if clients == 1 else f"{clients} other desks are"

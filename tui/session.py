@@ -281,6 +281,13 @@ class Session(DOMNode):
         return self._api
 
     @property
+    def hosts_engine(self) -> bool:
+        """Whether the engine lives in this process and ends with it."""
+        from core.service.client import EngineClient
+
+        return self._api is not None and not isinstance(self._api, EngineClient)
+
+    @property
     def writable(self) -> bool:
         """Whether a command could be given now."""
         return not self.read_only and self.link.phase is Phase.LIVE

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from core.api import CommandRefusedError, EngineApi, SyncNow
 from core.model import Amount, BursarError
+from core.service.client import EngineClient
 from tests.desk.scripted import ManualClock, ScriptedEngine
 from tui.session import PERIODS_S, Phase, Session
 
@@ -171,3 +173,12 @@ async def test_the_rate_stays_between_four_a_second_and_one_in_five_seconds() ->
         assert [session.change_rate(-1) for _ in range(5)] == [0.5, 1.0, 2.0, 5.0, 5.0]
         assert PERIODS_S[0] == 0.25
         assert PERIODS_S[-1] == 5.0
+
+
+async def test_only_an_engine_in_this_process_ends_with_the_desk() -> None:
+    clock, engine = world()
+    async with following(engine, clock) as session:
+        assert session.hosts_engine
+        session._api = EngineClient(Path("/nowhere/engine.sock"))
+        assert not session.hosts_engine
+        session._api = engine
