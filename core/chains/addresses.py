@@ -1,13 +1,14 @@
 """An address as an operator wrote it, in the one form its chain's kind is stored in.
 
-EVM: lower-case 0x hex; TRON: base58check (hex forms are taken too); XRPL: the classic address.
+EVM: EIP-55 checksummed; TRON: base58check (hex forms are taken too); XRPL: the classic address.
 """
 
 from __future__ import annotations
 
 import re
 
-from core.chains.base58 import AddressError, evm_to_tron, tron_hash, xrpl_hash
+from core.chains.base58 import evm_to_tron, tron_hash, xrpl_hash
+from core.chains.protocol import AddressError
 from core.model import ChainKind
 
 __all__ = ["AddressError", "parse_address"]
@@ -41,12 +42,9 @@ def _normalised(kind: ChainKind, text: str) -> str:
             return evm_to_tron(text)
         tron_hash(text)
         return text
-    from core.chains.evm import address as evm  # Keccak: not for a fleet without EVM chains
+    from core.chains.evm.address import normalise  # Keccak: not for a fleet without EVM chains
 
-    try:
-        return evm.normalise(text)
-    except evm.AddressError as error:
-        raise AddressError(str(error)) from error
+    return normalise(text)
 
 
 def _is_of(kind: ChainKind, text: str) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Final
 
-from core.model import BursarError
+from core.chains.protocol import AddressError
 
 BITCOIN_ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 XRPL_ALPHABET: Final = "rpshnaf39wBUDNEGHJKLM4PQRST7VWXYZ2bcdeCg65jkm8oFqi1tuvAxyz"
@@ -26,10 +26,6 @@ _DIGITS: Final = {
     alphabet: {letter: value for value, letter in enumerate(alphabet)}
     for alphabet in (BITCOIN_ALPHABET, XRPL_ALPHABET)
 }
-
-
-class AddressError(BursarError):
-    """A text is no address of the chain; the message quotes it and says what is wrong."""
 
 
 def encode_check(payload: bytes, alphabet: str = BITCOIN_ALPHABET) -> str:

@@ -1,4 +1,4 @@
-"""What every chain reader offers, and what it needs from outside.
+"""What every chain reader offers, what it needs from outside, and the room's own errors.
 
 A reader owns its endpoints: failover, pacing and learned chunk sizes happen below this door.
 Above it there is one question, `read`, and one answer, a `Reading` at one block.
@@ -14,6 +14,10 @@ from core.model import BlockRef, BursarError, ChainKind, EndpointHealth, Reading
 
 class ChainUnreachableError(BursarError):
     """No endpoint of the chain answered usably; the message lists each with its reason."""
+
+
+class AddressError(BursarError):
+    """A text is no address of the chain; the message quotes it and says what is wrong."""
 
 
 class ChainReader(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+from core.chains.addresses import parse_address
 from core.config import parse_settings
 from core.demo.cast import ASSETS, NOT_ACTIVATED
 from core.demo.chain import DAY_MS, HOUR_MS
@@ -18,7 +19,8 @@ from core.demo.setup import (
     wallets,
 )
 from core.demo.world import World
-from core.model import parse_amount
+from core.engine.compose import configured_assets
+from core.model import ChainKind, parse_amount
 from core.store.sqlite import SqliteStore
 from tests.demo.worlds import START_MS, SetClock, balance, make_world
 
@@ -61,6 +63,17 @@ def test_every_agent_has_a_wallet_on_every_chain() -> None:
     assert {(row.agent, row.chain) for row in rows} == {
         (agent.id, chain) for agent in world.agents for chain in ("base", "xrpl", "tron")
     }
+
+
+def test_wallets_and_contracts_are_in_the_form_an_import_would_give_them(tmp_path: Path) -> None:
+    world, _ = make_world()
+    settings = parse_settings(config_text(world, URLS, tmp_path), "test", {})
+    assert configured_assets(settings) == NEW_ASSETS
+    kinds = dict(CHAIN_KINDS)
+    for wallet in wallets(world):
+        assert parse_address(kinds[wallet.chain], wallet.address) == wallet.address
+        if kinds[wallet.chain] is ChainKind.EVM:
+            assert parse_address(ChainKind.EVM, wallet.address.lower()) == wallet.address
 
 
 def test_incidents_of_a_moment_have_titles_to_show() -> None:

@@ -171,6 +171,15 @@ def test_strangers_have_nothing_and_unknown_contracts_are_none() -> None:
     assert not base.is_contract(stranger)
 
 
+def test_an_evm_address_is_known_with_its_checksum_and_without() -> None:
+    world, _ = make_world()
+    base = world.chain("base")
+    owner, usdc, at = base.written(0), str(asset("USDC").contract), base.head().number
+    assert owner != owner.lower()
+    assert base.balance(owner.lower(), usdc.lower(), at) == base.balance(owner, usdc, at)
+    assert base.balance(owner, usdc, at)
+
+
 def test_blocks_are_chained_and_found_by_hash() -> None:
     world, _ = make_world()
     chains: list[SimulatedChain] = list(world.chains.values())

@@ -13,13 +13,14 @@ from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_websocket
 
 from core.chains.evm import multicall, push
-from core.chains.evm.address import AddressError, checksum, keccak256, normalise, to_bytes
+from core.chains.evm.address import checksum, keccak256, normalise, to_bytes
 from core.chains.evm.heads import HeadRing, Verdict
 from core.chains.evm.ladder import check
 from core.chains.evm.plan import Plan
 from core.chains.evm.push import HeadFeed
 from core.chains.evm.scanner import BlockWords
 from core.chains.failures import EndpointError, FailureKind
+from core.chains.protocol import AddressError
 from core.model import Asset, BlockRef, EndpointState, Request
 from tests.clock import TestClock, until
 
@@ -38,14 +39,16 @@ CHECKSUMMED = [
 def test_checksums_are_those_of_eip_55(address: str) -> None:
     assert checksum(address.lower()) == address
     assert checksum(address.upper().replace("0X", "0x")) == address
-    assert normalise(f" {address}\n") == address.lower()
+    assert normalise(f" {address}\n") == address
+    assert normalise(address.lower()) == address
     assert to_bytes(address).hex() == address[2:].lower()
 
 
 @given(st.binary(min_size=20, max_size=20), st.integers(0, 39))
 def test_a_letter_in_the_wrong_case_is_noticed(raw: bytes, at: int) -> None:
     good = checksum("0x" + raw.hex())
-    assert normalise(good) == "0x" + raw.hex()
+    assert normalise(good) == normalise("0x" + raw.hex()) == good
+    assert to_bytes(good) == to_bytes("0x" + raw.hex()) == raw
     broken = good[: at + 2] + good[at + 2].swapcase() + good[at + 3 :]
     if broken != good and broken[2:] not in (broken[2:].lower(), broken[2:].upper()):
         with pytest.raises(AddressError, match="wrong checksum"):
@@ -103,6 +106,16 @@ def test_every_request_gets_its_own_value_however_requests_are_mixed(
     ]
     assert carry_out(plan) == expected
     assert carry_out(plan) == expected  # again, from what is kept
+
+
+def test_an_address_is_the_same_wallet_with_its_checksum_and_without() -> None:
+    address, contract = CHECKSUMMED[:2]
+    as_written = Asset(2, "base", "T", "T", 6, contract)
+    lower = Asset(2, "base", "T", "T", 6, contract.lower())
+    plan = Plan([Request(address, as_written), Request(address.lower(), lower)])
+    assert plan.unreadable == {}
+    assert plan.copies == [(1, 0)]
+    assert carry_out(plan) == [value_of(to_bytes(address), to_bytes(contract))] * 2
 
 
 def test_a_fleet_of_equal_agents_is_one_group_in_order() -> None:

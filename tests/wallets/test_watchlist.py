@@ -35,7 +35,7 @@ def test_a_list_with_header_comments_quotes_and_windows_line_ends() -> None:
     assert parsed.errors == ()
     assert parsed.lines == 2
     first, second = parsed.rows
-    assert (first.agent, first.chain, first.address) == ("agent, one", "base", ONE.lower())
+    assert (first.agent, first.chain, first.address) == ("agent, one", "base", ONE)
     assert (first.tags, first.group, first.line) == (("hot", "eu", "us"), "alpha", 3)
     assert (second.agent, second.address, second.line) == ("two", XRP, 5)
 
@@ -68,7 +68,7 @@ def test_duplicates_in_the_file_and_with_the_registry_are_named() -> None:
     errors = broken(text, {("old", "base"): "0xdead", ("other", "xrpl"): XRP})
     assert errors == [
         (2, "agent a already has an address on base in line 1"),
-        (3, f"{ONE.lower()} on base already stands in line 1"),
+        (3, f"{ONE} on base already stands in line 1"),
         (4, f"{XRP} on xrpl already belongs to agent other"),
         (5, "agent old is already followed on base at 0xdead"),
     ]

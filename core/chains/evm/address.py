@@ -1,4 +1,4 @@
-"""EVM addresses: one normal form inside (lower-case 0x hex), EIP-55 checksums at the edges."""
+"""EVM addresses: their normal form is EIP-55's, whose letters' case is a checksum."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import re
 
 from Crypto.Hash import keccak
 
-from core.model import BursarError
+from core.chains.protocol import AddressError
 
 _SHAPE = re.compile(r"0x[0-9a-fA-F]{40}")
-
-
-class AddressError(BursarError):
-    """A text that is no EVM address, or one whose checksum does not hold."""
+_WITHOUT_CHECKSUM = re.compile(r"0x[0-9a-f]{40}")
 
 
 def keccak256(content: bytes) -> bytes:
@@ -31,23 +28,24 @@ def checksum(address: str) -> str:
 
 
 def normalise(address: str) -> str:
-    """Lower-case 0x hex. All-lower and all-upper texts carry no checksum and are taken as they
-    are; mixed case must be a right EIP-55 checksum. Raises AddressError."""
+    """The EIP-55 form. All-lower and all-upper texts carry no checksum and are taken as they
+    are; mixed case must be a right checksum. Raises AddressError."""
     address = address.strip()
-    if not _SHAPE.fullmatch(address):
-        raise AddressError(_shape_words(address))
+    checked = checksum(address)
     digits = address[2:]
-    if digits not in (digits.lower(), digits.upper()) and checksum(address) != address:
+    if digits not in (digits.lower(), digits.upper(), checked[2:]):
         raise AddressError(
             f"{address} has a wrong checksum (EIP-55): a character was mistyped or its case "
             f"changed; copy the address again, or write it in lower case if you are sure of it"
         )
-    return address.lower()
+    return checked
 
 
 def to_bytes(address: str) -> bytes:
     """The 20 bytes of an address. Raises AddressError."""
-    return bytes.fromhex(normalise(address)[2:])
+    if not _WITHOUT_CHECKSUM.fullmatch(address):  # else there is nothing to verify
+        address = normalise(address)
+    return bytes.fromhex(address[2:])
 
 
 def _shape_words(address: str) -> str:

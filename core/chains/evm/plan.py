@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from core.chains.evm.address import AddressError, to_bytes
+from core.chains.evm.address import to_bytes
 from core.chains.evm.scanner import WORD
+from core.chains.protocol import AddressError
 from core.model import Request
 
 STRETCH = 32 * WORD  # compared and decoded as one

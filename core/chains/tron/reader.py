@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from core.chains.base58 import AddressError, tron_to_evm
+from core.chains.base58 import tron_to_evm
 from core.chains.chores import Chores
 from core.chains.endpoints import Endpoint, EndpointPool
 from core.chains.evm.heads import HeadRing, Verdict
@@ -23,7 +23,7 @@ from core.chains.evm.rungs import Rung, slice_of
 from core.chains.evm.sweep import Sweep
 from core.chains.failures import EndpointError, FailureKind
 from core.chains.http import TIMEOUT_S, open_client
-from core.chains.protocol import EndpointMemory
+from core.chains.protocol import AddressError, EndpointMemory
 from core.chains.tron.node import TronNode
 from core.chains.tron.rungs import agrees, offered
 from core.model import (

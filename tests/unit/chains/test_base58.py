@@ -15,7 +15,6 @@ from core.chains.addresses import parse_address
 from core.chains.base58 import (
     BITCOIN_ALPHABET,
     XRPL_ALPHABET,
-    AddressError,
     decode_check,
     encode_check,
     evm_to_tron,
@@ -25,6 +24,7 @@ from core.chains.base58 import (
     xrpl_address,
     xrpl_hash,
 )
+from core.chains.protocol import AddressError
 from core.model import ChainKind
 
 USDT = "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"
@@ -111,7 +111,9 @@ def test_a_wrong_address_is_refused_in_words_that_say_what_is_wrong(
 @pytest.mark.parametrize(
     ("kind", "text", "normal"),
     [
-        (ChainKind.EVM, EVM, EVM.lower()),
+        (ChainKind.EVM, EVM, EVM),
+        (ChainKind.EVM, EVM.lower(), EVM),
+        (ChainKind.EVM, f" 0x{EVM[2:].upper()} ", EVM),
         (ChainKind.XRPL, f"  {GENESIS}\n", GENESIS),
         (ChainKind.TRON, USDT, USDT),
         (ChainKind.TRON, "0xa614f803b6fd780986a42c78ec9c7f77e6ded13c", USDT),
