@@ -36,6 +36,9 @@ CHART_MS = 24 * 3_600_000
 CHART_STEP_MS = 6 * 60_000
 CHART_SETTLE_S = 0.2
 """The cursor rests this long before the day's chart of its row is fetched."""
+CHART_REST_S = 15.0
+"""A row that changes all the time has its day drawn anew this often: a dot of it is minutes wide,
+and a drawing is a third of what a second may send down the line."""
 TREND_MS = 3_600_000
 TREND_BUCKETS = 12
 TRENDS_KEPT = 4_000
@@ -75,6 +78,7 @@ class FleetScreen(DeskScreen):
         self._trends: dict[int, tuple[int | None, ...]] = {}
         self._trend_end = 0
         self._charted: tuple[int, ...] = ()
+        self._charted_at = 0.0
         self._filter_wrong = ""
         chosen = kept.load(desk.options.state_dir).columns
         self._columns = tuple(key for key in chosen if key in COLUMNS) or DEFAULT_COLUMNS
@@ -161,8 +165,10 @@ class FleetScreen(DeskScreen):
         )
         if row is not None and self.has_class("-tall"):
             wanted = (row.account, row.version)
-            if wanted != self._charted:
-                self._charted = wanted
+            now = self.session.clock.monotonic()
+            rested = now - self._charted_at >= CHART_REST_S or wanted[:1] != self._charted[:1]
+            if wanted != self._charted and rested:
+                self._charted, self._charted_at = wanted, now
                 self._fetch_history(row)
 
     @work(exclusive=True, group="history", exit_on_error=False)

@@ -1,15 +1,17 @@
 """The pane beside the fleet: everything about the row under the cursor, live.
 
 Who and where, the exact figure, why it is loud, limits, trend, and the agent's last events.
-It draws what it is given; the screen fetches the trend.
+It draws what it is given, and of that only the lines that changed; the screen fetches the trend.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from textual.content import Content
-from textual.widgets import Static
+from textual.geometry import Region
+from textual.widget import Widget
 
 from core.events import EventRecord
 from core.model import Severity
@@ -28,7 +30,26 @@ EVENT_TONES = {Tone.PROBLEM: "$error", Tone.WARNING: "$warning", Tone.OK: "$succ
 Words = list[tuple[str, str]]
 
 
-class RowDetail(Static):
+def changed_lines(before: Words, after: Words, width: int) -> list[int] | None:
+    """Numbers of the lines that differ; None where a line is wider than the pane and so wraps."""
+    old, new = _lines(before), _lines(after)
+    if any(sum(text.cells(words) for words, _ in line) > width for line in (*old, *new)):
+        return None
+    nothing: Words = []
+    pairs = zip_longest(old, new, fillvalue=nothing)
+    return [number for number, (one, other) in enumerate(pairs) if one != other]
+
+
+def _lines(words: Words) -> list[Words]:
+    lines: list[Words] = [[]]
+    for each, style in words:
+        first, *further = each.split("\n")
+        lines[-1].append((first, style))
+        lines += [[(line, style)] for line in further]
+    return lines
+
+
+class RowDetail(Widget):
     """A pane of text about one row."""
 
     DEFAULT_CSS = """
@@ -60,8 +81,14 @@ class RowDetail(Static):
                 *self._events(events, width),
             ]
         if words != self._shown:
-            self._shown = words
-            self.update(Content.assemble(*words))
+            before, self._shown = self._shown, words
+            across = self.size.width
+            changed = changed_lines(before, words, across) or ()
+            self.refresh(*(Region(0, line, across, 1) for line in changed))
+
+    def render(self) -> Content:
+        """The whole pane."""
+        return Content.assemble(*self._shown)
 
     def _head(self, row: FleetRow, now_ms: int, width: int) -> Words:
         view, cut = row.view, self._signs.cut
