@@ -87,8 +87,9 @@ def open_demo(agents: int, seed: int, minutes: float, look: Look) -> int:
         running.append(demo)
         return api
 
+    app = BursarApp(connect, options)
+
     async def show() -> None:
-        app = BursarApp(connect, options)
         try:
             async with asyncio.timeout(minutes * 60 or None):
                 await app.run_async(mouse=options.mouse)
@@ -104,7 +105,7 @@ def open_demo(agents: int, seed: int, minutes: float, look: Look) -> int:
         # A crash log is the one thing worth keeping.
         if not (home / "crash.log").exists():
             shutil.rmtree(home, ignore_errors=True)
-    return int(Exit.DONE)
+    return app.return_code or int(Exit.DONE)
 
 
 def serve(settings: Settings) -> int:
