@@ -23,13 +23,14 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from core.api import EngineApi, StoreHealth
+from core.clock import SystemClock
 from core.model import Clock
 from tui import text, themes
 from tui.notices import Notice, Notices
 from tui.options import DeskOptions
 from tui.screens.base import Desk, DeskScreen
 from tui.screens.fleet import FleetScreen
-from tui.session import EventTail, Link, Phase, Session, WallClock
+from tui.session import EventTail, Link, Phase, Session
 from tui.widgets.status_bar import rate
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class BursarApp(App[None]):
         self.options = options or DeskOptions()
         self.session = Session(
             connect,
-            clock or WallClock(),
+            clock or SystemClock(),
             period_s=self.options.period_s,
             read_only=self.options.read_only,
         )

@@ -26,6 +26,8 @@ class DeskOptions(msgspec.Struct, frozen=True):
     """For bad lines and old terminals: ANSI colours, ASCII graphs, a picture every 5 s."""
     slow: bool = False
     """A picture every 5 s (0.2 Hz)."""
+    refresh_s: float = PERIOD_S
+    """Seconds between two pictures, unless slow or safe."""
     mouse: bool = True
     """Whether the terminal is asked to report the mouse."""
     theme: str = ""
@@ -49,7 +51,7 @@ class DeskOptions(msgspec.Struct, frozen=True):
     @property
     def period_s(self) -> float:
         """Seconds between two pictures at the start."""
-        return SLOW_PERIOD_S if self.slow or self.safe else PERIOD_S
+        return SLOW_PERIOD_S if self.slow or self.safe else self.refresh_s
 
     @property
     def start_theme(self) -> str:

@@ -9,7 +9,6 @@ is a state, not an error: the last picture stays, and the session comes back by 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
@@ -44,22 +43,6 @@ PERIODS_S = (0.25, 0.5, 1.0, 2.0, 5.0)
 """The rates of display, fastest first: 4 Hz to 0.2 Hz."""
 RETRY_S = (0.5, 1.0, 2.0, 4.0, 5.0)
 """Waits before each new try to reach a lost engine; the last one repeats."""
-
-
-class WallClock:
-    """The machine's clock, for a desk that is given no other."""
-
-    def now_ms(self) -> int:
-        """Milliseconds since the epoch."""
-        return time.time_ns() // 1_000_000
-
-    def monotonic(self) -> float:
-        """Seconds that never run backwards."""
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await asyncio.sleep(seconds)
 
 
 class Phase(StrEnum):

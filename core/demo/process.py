@@ -14,12 +14,12 @@ import signal
 import sys
 import tempfile
 import threading
-import time
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from core.clock import SystemClock
 from core.demo.incidents import ScheduledFaults
 from core.demo.world import World
 from core.model import BursarError, Clock
@@ -37,19 +37,6 @@ class Listening(msgspec.Struct, frozen=True):
     """The child's one line: endpoint URLs by chain, in the order of the schedule's numbers."""
 
     urls: dict[str, tuple[str, ...]]
-
-
-class Wall:
-    """The system's clock."""
-
-    def now_ms(self) -> int:
-        return time.time_ns() // 1_000_000
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
 
 
 # --- the child --------------------------------------------------------------------------------
@@ -89,7 +76,7 @@ async def serve(seed: int, agents: int, start_ms: int, seconds: float | None) ->
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    world = World(seed, agents, start_ms, Wall())
+    world = World(seed, agents, start_ms, SystemClock())
     async with contextlib.AsyncExitStack() as owner:
         listening = await open_servers(world, owner)
         sys.stdout.buffer.write(msgspec.json.encode(listening) + b"\n")

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from core.api import EngineApi
+from core.clock import SystemClock
 from core.demo.cast import ASSETS, CHAINS, WorldAsset
 from core.demo.chain import DAY_MS, WorldChain
 from core.demo.incidents import Incident, active
-from core.demo.process import RunningDemo, Wall, start_demo
+from core.demo.process import RunningDemo, start_demo
 from core.demo.world import World
 from core.model import Account, ChainKind, Consistency, human
 from core.store.protocol import (
@@ -197,7 +198,7 @@ async def host_demo(home: Path, *, agents: int, seed: int) -> tuple[RunningDemo,
     from core.store.sqlite import SqliteStore
 
     start_ms = time.time_ns() // 1_000_000_000 * 1000
-    world = World(seed, agents, start_ms, Wall())
+    world = World(seed, agents, start_ms, SystemClock())
     directory = DataDirectory(home / "data")
     directory.prepare()
 

@@ -6,8 +6,6 @@ one of its chain.
 
 from __future__ import annotations
 
-import asyncio
-import time
 from pathlib import Path
 
 import msgspec
@@ -21,19 +19,6 @@ from core.store.sqlite import SqliteStore
 
 LONGEST_REQUEST_S = 10.0
 SHORTEST_REQUEST_S = 0.6
-
-
-class SystemClock:
-    """The machine's clock."""
-
-    def now_ms(self) -> int:
-        return time.time_ns() // 1_000_000
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
 
 
 def build_reader(

@@ -12,8 +12,9 @@ from enum import StrEnum
 
 import msgspec
 
+from core.clock import SystemClock
 from core.config import ChainSettings, Settings, mask_url
-from core.engine.compose import SystemClock, build_reader, configured_assets
+from core.engine.compose import build_reader, configured_assets
 from core.model import Asset, BursarError, ChainKind, Reading, Request, Unknown
 from core.store.directory import DataDirectory
 from core.store.protocol import NewAsset, StoreError

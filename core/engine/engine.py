@@ -36,11 +36,11 @@ from core.balances.tracker import BalanceTracker, sparkline
 from core.balances.versions import ChangeLog, VersionCounter
 from core.balances.view import ProblemRules
 from core.chains.protocol import ChainReader
+from core.clock import SystemClock
 from core.config import Settings
 from core.engine.chores import keep_house, watch_size
 from core.engine.compose import (
     ConfiguredStore,
-    SystemClock,
     build_reader,
     configured_assets,
 )

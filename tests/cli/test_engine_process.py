@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from core.api import EventQuery, SyncNow
+from core.clock import SystemClock
 from core.config import load_settings
 from core.engine import EngineMode, connect
-from core.engine.compose import SystemClock
 from core.service.client import EngineClient
 from tests.cli.shell import Home, base_config, base_node, csv_of, small_world
 from tui.session import Phase, Session

@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from core.demo.process import DemoError, Wall, start_demo
+from core.clock import SystemClock
+from core.demo.process import DemoError, start_demo
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-P", "-m", "core.demo", "--seed=3", "--agents=20"]
@@ -63,7 +64,7 @@ async def test_every_endpoint_listens_and_the_world_here_is_the_world_there() ->
             "xrpl": 2,
             "tron": 2,
         }
-        world = demo.world(Wall())
+        world = demo.world(SystemClock())
         base = world.chain("base")
         address = world.agents[0].addresses["base"]
         block = base.head()

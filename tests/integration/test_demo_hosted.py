@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from core.api import EngineApi, EngineState, EventQuery
+from core.clock import SystemClock
 from core.config import ConfigError
 from core.demo.chain import DAY_MS
-from core.demo.process import RunningDemo, Wall, start_demo
+from core.demo.process import RunningDemo, start_demo
 from core.demo.setup import host_demo
 from tests.demo.test_process import alive
 
@@ -62,7 +63,7 @@ async def test_the_engine_reads_what_the_world_says(tmp_path: Path) -> None:
             api, lambda s: all(c.state == "live" and c.block for c in s.chains)
         )
         blocks = {chain.name: chain.block for chain in state.chains}
-        world = demo.world(Wall())
+        world = demo.world(SystemClock())
         contracts = {asset.id: asset.contract for asset in state.assets}
         for row in state.balances:
             chain = world.chain(row.chain)
@@ -78,7 +79,7 @@ async def test_every_change_is_an_event_with_amounts_of_the_world(tmp_path: Path
     try:
         await state_when(api, lambda s: s.seq > 12)
         events = await api.events(EventQuery(types=("AGENT_BALANCE_CHANGED",)))
-        world = demo.world(Wall())
+        world = demo.world(SystemClock())
         numbers = {agent.id: agent for agent in world.agents}
         assert events
         for event in events:

@@ -53,6 +53,8 @@ def open_desk(settings: Settings, look: Look) -> int:
         theme=look.theme or settings.ui.theme,
         environment=settings.ui.environment,
         keymap=settings.keys,
+        explorers={chain.name: chain.explorer for chain in settings.chain if chain.explorer},
+        refresh_s=int(settings.ui.refresh) / 1000,
         filter=look.start_filter,
         state_dir=settings.data_path,
         log_path=settings.data_path / "logs" / "crash.log",

@@ -35,8 +35,8 @@ def sparkline(levels: Sequence[int | None], width: int, ascii_only: bool = False
     """Exactly `width` cells, the newest level on the right; None is a gap.
 
     More levels than cells are merged, each cell showing its slice's furthest excursion from
-    the end of the slice before, so that a spike survives. A level that never moves is drawn half-way up,
-    or at the bottom if it is zero.
+    the end of the slice before, so that a spike survives. A level that never moves is drawn
+    half-way up, or at the bottom if it is zero.
     """
     return _draw(tuple(levels), max(0, width), ASCII_BLOCKS if ascii_only else BLOCKS)
 
