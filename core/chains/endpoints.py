@@ -13,7 +13,7 @@ import hashlib
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -23,7 +23,7 @@ from core.chains.pacing import ChunkSize, Pacer
 from core.chains.protocol import ChainUnreachableError, EndpointMemory
 from core.model import Clock, EndpointHealth, EndpointState
 
-S = TypeVar("S")
+S_co = TypeVar("S_co", covariant=True)  # sessions are set once: a pool of a subclass is a pool
 T = TypeVar("T")
 
 WINDOW_S = 300.0  # latencies and error rate look back this far
@@ -41,7 +41,7 @@ class Learnt(msgspec.Struct):
     traits: dict[str, str] = {}
 
 
-class Endpoint(Generic[S]):
+class Endpoint(Generic[S_co]):
     """One URL of a chain with its health. `session` is whatever its reader keeps for it
     (a client, a connection, probe results)."""
 
@@ -49,7 +49,7 @@ class Endpoint(Generic[S]):
         self,
         chain: str,
         url: str,
-        session: S,
+        session: S_co,
         clock: Clock,
         *,
         requests_per_second: float | None = None,
@@ -59,7 +59,7 @@ class Endpoint(Generic[S]):
         self.chain = chain
         self.url = url
         self.label = masked(url)
-        self.session = session
+        self.session: Final[S_co] = session
         self.state = EndpointState.UNTRIED
         self.rung = ""
         self.note = ""
@@ -187,7 +187,7 @@ class Endpoint(Generic[S]):
         )
 
 
-class EndpointPool(Generic[S]):
+class EndpointPool(Generic[S_co]):
     """The endpoints of one chain in configured order.
 
     `interval_s` is the polling interval: the deadline of a run, and the scale of the longest
@@ -198,7 +198,7 @@ class EndpointPool(Generic[S]):
         self,
         chain: str,
         urls: Sequence[str],
-        attach: Callable[[str], S],
+        attach: Callable[[str], S_co],
         clock: Clock,
         memory: EndpointMemory,
         *,
@@ -208,7 +208,7 @@ class EndpointPool(Generic[S]):
     ) -> None:
         self.chain = chain
         self.interval_s = interval_s
-        self.endpoints: tuple[Endpoint[S], ...] = tuple(
+        self.endpoints: tuple[Endpoint[S_co], ...] = tuple(
             Endpoint(
                 chain,
                 url,
@@ -220,7 +220,7 @@ class EndpointPool(Generic[S]):
             )
             for url in urls
         )
-        self.in_use: Endpoint[S] | None = None
+        self.in_use: Endpoint[S_co] | None = None
         self._clock = clock
         self._memory = memory
         self._saved: dict[str, str] = {}
@@ -231,13 +231,13 @@ class EndpointPool(Generic[S]):
         refused = EndpointState.REFUSED
         return max((e.block for e in self.endpoints if e.state is not refused), default=0)
 
-    def candidates(self) -> list[Endpoint[S]]:
+    def candidates(self) -> list[Endpoint[S_co]]:
         """Those that may be tried now, in configured order."""
         return [e for e in self.endpoints if e.usable]
 
     async def run(
         self,
-        operation: Callable[[Endpoint[S]], Awaitable[T]],
+        operation: Callable[[Endpoint[S_co]], Awaitable[T]],
         *,
         deadline_s: float | None = None,
         passes: int = 2,
@@ -281,8 +281,8 @@ class EndpointPool(Generic[S]):
     async def _within(
         self,
         seconds: float,
-        operation: Callable[[Endpoint[S]], Awaitable[T]],
-        endpoint: Endpoint[S],
+        operation: Callable[[Endpoint[S_co]], Awaitable[T]],
+        endpoint: Endpoint[S_co],
     ) -> T:
         scope = asyncio.timeout(seconds)
         try:

@@ -85,7 +85,7 @@ def carry_out(plan: Plan) -> list[int | None]:
                 for token in (None, *group.tokens)
             ]
             group.take(first, b"".join(words))
-    return plan.amounts(plan.unreadable)
+    return plan.amounts(plan.unreadable, {})
 
 
 pairs = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 6)), max_size=150)
@@ -136,8 +136,10 @@ def test_a_failed_request_and_its_copies_are_none() -> None:
     requests = [Request("0x" + "11" * 20, NATIVE), Request("0x" + "22" * 20, NATIVE)]
     plan = Plan([*requests, requests[0]])
     carry_out(plan)
-    amounts = plan.amounts([0])
+    amounts = plan.amounts([0], {})
     assert (amounts[0], amounts[2]) == (None, None)
+    amounts = plan.amounts([], {0: 7})
+    assert (amounts[0], amounts[2]) == (7, 7)
     assert amounts[1] is not None
 
 

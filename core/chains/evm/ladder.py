@@ -1,4 +1,4 @@
-"""Which rung an endpoint gets: probed on first contact with one wallet, best rung first.
+"""Which rung an endpoint gets: proved on first contact with a few reads, best rung first.
 
 Also what the scanner's own block words prove: that the node is on the right chain and really
 ran at the block it was asked for.
@@ -6,7 +6,7 @@ ran at the block it was asked for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from core.chains.evm.node import EvmNode
 from core.chains.evm.rungs import Rung, Slice
@@ -37,57 +37,56 @@ def speaks_of_technique(error: EndpointError) -> bool:
 
 
 async def settle(
-    node: EvmNode, rungs: Sequence[Rung], sample: Slice, block: BlockRef, chain_id: int | None
+    node: EvmNode, rungs: Sequence[Rung], prove: Callable[[Rung], Awaitable[None]]
 ) -> Rung:
-    """The best rung that reads `sample` at `block`, and how it can be pinned.
+    """The first of `rungs` that the chain has what it needs for and that stands `prove`.
 
-    A rung remembered from earlier is tried first. Raises EndpointError where the endpoint
+    `prove` raises EndpointError for a rung that fails. Raises EndpointError where the endpoint
     failed, or where no rung works.
     """
-    remembered = node.remembered_rung
-    ordered = sorted(rungs, key=lambda rung: rung.name != remembered)
-    for rung in ordered:
+    for rung in rungs:
         if rung.name in node.unusable:
             continue
-        error = await _try(node, rung, sample, block, chain_id)
-        if error is None:
+        try:
+            await rung.ready(node)
+            await prove(rung)
+        except EndpointError as error:
+            if not speaks_of_technique(error):
+                raise
+            node.unusable[rung.name] = str(error)
+        else:
             return rung
-        node.unusable[rung.name] = str(error)
     node.endpoint.rung = ""
     reasons = "; ".join(f"{name}: {reason}" for name, reason in node.unusable.items())
     node.unusable.clear()  # after the back-off everything is tried again
     raise EndpointError(FailureKind.NO_METHOD, f"no way to read balances works ({reasons})")
 
 
-async def _try(
+async def find_pin(
     node: EvmNode, rung: Rung, sample: Slice, block: BlockRef, chain_id: int | None
-) -> EndpointError | None:
-    """Read the sample with each way of pinning; None when one worked and is noted."""
+) -> None:
+    """Read `sample` at `block` with each way of pinning; the first that works is noted with the
+    rung. Raises EndpointError where none does."""
     last = EndpointError(FailureKind.NO_METHOD)
-    try:
-        await rung.ready(node)
-    except EndpointError as error:
-        if not speaks_of_technique(error):
-            raise
-        return error
     for pin in PINS:
         try:
             answer = await rung.read(node, sample, node.at(block, pin))
             if answer.block is not None:
                 check(answer.block, block, chain_id, pin)
         except EndpointError as error:
+            last = error
             if error.kind is FailureKind.NO_BLOCK:
                 node.block_misses += 1
                 if node.block_misses < _BLOCK_MISSES:
                     raise
+                last = EndpointError(FailureKind.NO_METHOD, str(error))  # it never knows it
             elif not speaks_of_technique(error):
                 raise
-            last = error
         else:
             node.block_misses = 0
             node.settle_on(rung.name, pin)
-            return None
-    return last
+            return
+    raise last
 
 
 def check(words: BlockWords, block: BlockRef, chain_id: int | None, pin: str) -> None:

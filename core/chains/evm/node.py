@@ -49,6 +49,15 @@ class EvmNode:
         self.doubts = 0  # readings in a row that failed for a reason of nobody's in particular
         self._clock = clock
 
+    async def identify(self, *, timeout_s: float | None = None) -> int:
+        """The chain id the node states. Raises EndpointError."""
+        stated = await self.ask("eth_chainId", (), str, timeout_s=timeout_s)
+        try:
+            return int(stated, 16)
+        except ValueError as error:
+            words = "eth_chainId answered no quantity"
+            raise EndpointError(FailureKind.NOT_JSON, words) from error
+
     async def ask(
         self, method: str, params: object, result: type[T], *, timeout_s: float | None = None
     ) -> T:
@@ -134,6 +143,11 @@ class EvmNode:
             self.endpoint.traits["probed_ms"] = str(self._clock.now_ms())
         self.endpoint.rung = rung
         self.endpoint.traits["pin"] = pin
+
+    def drop(self, rung: str, why: str) -> None:
+        """Leave the rung in use for the next one."""
+        self.unusable[rung] = why
+        self.endpoint.rung = ""
 
 
 def hex_bytes(raw: msgspec.Raw, method: str) -> bytes:

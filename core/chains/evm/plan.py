@@ -7,7 +7,7 @@ nothing here asks anyone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from core.chains.evm.address import to_bytes
 from core.chains.evm.scanner import WORD
@@ -95,13 +95,16 @@ class Plan:
         """Words that are read in one cycle."""
         return sum(len(group.positions) for group in self.groups)
 
-    def amounts(self, failed: Iterable[int]) -> list[int | None]:
-        """Amounts in the order of the requests; None for those in `failed`."""
+    def amounts(self, failed: Iterable[int], found: Mapping[int, int]) -> list[int | None]:
+        """Amounts in the order of the requests: None for those in `failed`, and those in
+        `found` as they stand there."""
         amounts: list[int | None] = [None] * len(self.requests)
         for group in self.groups:
             group.pour(amounts)
         for index in failed:
             amounts[index] = None
+        for index, amount in found.items():
+            amounts[index] = amount
         for to, source in self.copies:
             amounts[to] = amounts[source]
         return amounts

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from core.chains.evm.ladder import check
 from core.chains.evm.node import EvmNode, hex_bytes
 from core.chains.evm.plan import Group, Plan
-from core.chains.evm.rungs import SINGLE_GAS, Answer, Rung, Slice, balance_call
+from core.chains.evm.rungs import SINGLE_GAS, Answer, Rung, Slice, balance_call, slice_of
 from core.chains.evm.scanner import (
     BURNT,
     GAS_CAP,
@@ -26,8 +27,9 @@ from core.chains.evm.scanner import (
     encode_call,
     status_words,
 )
+from core.chains.evm.tracker import Head
 from core.chains.failures import EndpointError, FailureKind, Remedy
-from core.model import BlockRef
+from core.model import BlockRef, Consistency, Reading
 
 SINGLES_PER_TOKEN = 8  # re-reads per token and cycle; if one of them succeeds, all are re-read
 SINGLES_OF_A_BURNER = 2
@@ -60,10 +62,24 @@ class Sweep:
 
     async def run(self) -> None:
         """Read everything. Raises EndpointError if a slice could not be read."""
-        async with asyncio.TaskGroup() as tasks:
-            for group in self.plan.groups:
-                self._launch(tasks, group, 0, len(group.wallets))
-        await self._explain()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for group in self.plan.groups:
+                    self._launch(tasks, group, 0, len(group.wallets))
+            await self._explain()
+        except* EndpointError as group:
+            error = _most_telling(group)
+        else:
+            return
+        raise error  # here, for what is raised above is wrapped in a group again
+
+    def reasons(self) -> dict[int, str]:
+        """`Reading.reasons`: why a request has no value."""
+        reasons = {**self.failed, **self.plan.unreadable}
+        for to, source in self.plan.copies:
+            if source in reasons:
+                reasons[to] = reasons[source]
+        return reasons
 
     def _launch(self, tasks: asyncio.TaskGroup, group: Group, start: int, stop: int) -> None:
         """Start slices of equal size, none larger than the chunk learnt so far."""
@@ -213,6 +229,51 @@ class Sweep:
         if token in self._codeless:
             return status_words(NO_CONTRACT)
         return status_words(SHORT + len(outcome))
+
+
+class Swept(NamedTuple):
+    """A sweep that came to its end, and the blocks it read at: `first_block` to the head's, which
+    differ only where the node reads its newest state alone."""
+
+    sweep: Sweep
+    first_block: int
+    head: Head
+
+    def reading(
+        self, consistency: Consistency, requests_sent: int, marks: dict[int, str]
+    ) -> Reading:
+        """As the reader gives it out."""
+        sweep = self.sweep
+        return Reading(
+            block=self.head.block,
+            consistency=consistency,
+            amounts=sweep.plan.amounts(sweep.failed, sweep.found),
+            reasons=sweep.reasons(),
+            marks=marks,
+            first_block=self.first_block,
+            forked_below=self.head.forked_below,
+            endpoint=sweep.node.endpoint.label,
+            requests_sent=requests_sent,
+        )
+
+
+def sample_of(plan: Plan, wallets: int) -> Slice:
+    """A few of the reads that most of the plan is made of, to try a rung with."""
+    group = max(plan.groups, key=lambda g: len(g.wallets), default=None)
+    return slice_of(group.wallets[:wallets], group.tokens[:2]) if group else slice_of((), ())
+
+
+def _most_telling(group: BaseExceptionGroup[EndpointError]) -> EndpointError:
+    """One of a group's errors: the one that says most about what to do."""
+    errors: list[EndpointError] = []
+    pending: list[BaseException] = [group]
+    while pending:
+        error = pending.pop()
+        if isinstance(error, BaseExceptionGroup):
+            pending.extend(error.exceptions)
+        elif isinstance(error, EndpointError):
+            errors.append(error)
+    return max(errors, key=lambda e: (e.kind is FailureKind.WRONG_CHAIN, e.retry_after_s or 0))
 
 
 def _slice(group: Group, start: int, stop: int) -> Slice:

@@ -8,12 +8,11 @@ them. An endpoint without JSON-RPC (java-tron's default) is known by its wallet 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar
 
 import httpx
 import msgspec
 
-from core.chains.endpoints import Endpoint
 from core.chains.evm.node import EvmNode
 from core.chains.failures import EndpointError, FailureKind, of_rpc_error, plain
 from core.chains.http import JsonRpc
@@ -121,25 +120,18 @@ class TronNode(EvmNode):
         self._client = client
         self._timeout_s = timeout_s
 
-    def attach(self, endpoint: Endpoint[TronNode]) -> None:
-        """Name the endpoint whose health this node's requests are counted on."""
-        # A pool of a subclass: only what every session of it has is used through the base.
-        self.endpoint = cast("Endpoint[EvmNode]", endpoint)
-
-    async def identify(self, timeout_s: float | None = None) -> int:
+    async def identify(self, *, timeout_s: float | None = None) -> int:
         """The chain id (last four bytes of the genesis hash), by JSON-RPC where the endpoint has
         it; so `has_rpc` is known. Raises EndpointError."""
         if self.has_rpc is not False:
             try:
-                stated = await self.ask("eth_chainId", (), str, timeout_s=timeout_s)
-                self.has_rpc = True
-                return int(stated, 16) & 0xFFFFFFFF  # older nodes state the whole hash
-            except ValueError as error:
-                words = "eth_chainId answered no quantity"
-                raise EndpointError(FailureKind.NOT_JSON, words) from error
+                stated = await super().identify(timeout_s=timeout_s)
             except EndpointError as error:
                 if error.kind not in (FailureKind.NOT_JSON, FailureKind.NO_METHOD):
                     raise
+            else:
+                self.has_rpc = True
+                return stated & 0xFFFFFFFF  # older nodes state the whole hash
         genesis = await self._wallet_call("getblockbynum", {"num": 0}, _Block)
         if len(genesis.block_id) != 64:
             raise EndpointError(FailureKind.NOT_JSON, "neither /jsonrpc nor /wallet answers")
