@@ -66,7 +66,15 @@ def settings_of(
     *,
     interval: str = "60s",
 ) -> Settings:
-    """Settings as an operator writes them; readings are asked for, the interval is far off."""
+    """Settings in which readings are asked for: the interval is far off."""
+    text = config_of(folder, evm, assets, xrpl, interval=interval)
+    return parse_settings(text, "a test's settings", {})
+
+
+def config_of(
+    folder: Path, evm: Sequence[str], assets: Sequence[Asset], xrpl: str = "", *, interval: str
+) -> str:
+    """A configuration as an operator writes it, its data under `folder`."""
     urls = ", ".join(f'"{url}"' for url in evm)
     parts = [
         f'data_dir = "{folder / "data"}"',
@@ -82,7 +90,7 @@ def settings_of(
     if xrpl:
         parts.append(f'[[chain]]\nname = "xrpl"\nkind = "xrpl"\nendpoints = ["{xrpl}"]')
         parts.append('[[asset]]\nchain = "xrpl"\nsymbol = "XRP"\ndecimals = 6')
-    return parse_settings("\n".join(parts), "a test's settings", {})
+    return "\n".join(parts) + "\n"
 
 
 @asynccontextmanager
