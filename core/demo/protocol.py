@@ -69,7 +69,7 @@ class SimulatedChain(Protocol):
     def balance(self, address: str, contract: str | None, number: int) -> int | None:
         """Base units at that block, native where `contract` is None; None where the account is
         not activated (XRPL, TRON) or the contract is none. Addresses as the chain writes them
-        (EVM lower-case 0x hex)."""
+        (EVM 0x hex, with its checksum or in lower case)."""
         ...
 
     def owner_count(self, address: str, number: int) -> int:
