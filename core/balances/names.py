@@ -13,14 +13,17 @@ class AccountNames:
     def __init__(self, accounts: Iterable[Account], assets: Mapping[int, Asset]) -> None:
         self._assets = assets
         self._by_agent: dict[str, list[Account]] = {}
-        self._named: dict[tuple[str, str, str], int | None] = {}  # None: several are meant
+        self._held: dict[tuple[str, int], int] = {}
+        # By chain and word: words belong to assets, of which there are few, not to accounts.
+        self._meant: dict[tuple[str, str], tuple[int, ...]] = {}
         for account in accounts:
-            asset = assets[account.asset]
             self._by_agent.setdefault(account.agent, []).append(account)
+            self._held[account.agent, account.asset] = account.id
+        for asset in assets.values():
             symbol, contract = asset.symbol, asset.contract or asset.symbol
             for word in {symbol, contract, symbol.casefold(), contract.casefold()}:
-                key = (account.agent, account.chain, word)
-                self._named[key] = None if key in self._named else account.id
+                key = (asset.chain, word)
+                self._meant[key] = (*self._meant.get(key, ()), asset.id)
         for owned in self._by_agent.values():
             owned.sort(key=self._order)
 
@@ -35,8 +38,16 @@ class AccountNames:
     def find(self, agent: str, chain: str, asset: str) -> int | None:
         """By symbol or contract; case counts only where two differ by nothing else. None when
         there is none, or when several are meant (an XRPL issuer of two currencies)."""
-        exact = self._named.get((agent, chain, asset))
-        return exact if exact is not None else self._named.get((agent, chain, asset.casefold()))
+        exact = self._only(agent, self._meant.get((chain, asset), ()))
+        if exact is not None:
+            return exact
+        return self._only(agent, self._meant.get((chain, asset.casefold()), ()))
+
+    def _only(self, agent: str, assets: tuple[int, ...]) -> int | None:
+        if len(assets) == 1:
+            return self._held.get((agent, assets[0]))
+        held = [self._held[agent, each] for each in assets if (agent, each) in self._held]
+        return held[0] if len(held) == 1 else None
 
     def find_told(self, agent: str, chain: str, token: str, contract: str | None) -> int | None:
         """The account an event speaks of; a symbol may have been renamed since."""

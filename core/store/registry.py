@@ -70,9 +70,12 @@ def registry(connection: sqlite3.Connection) -> Registry:
             " FROM wallets ORDER BY wallet_id"
         )
     )
+    # The same text many times over is kept once: an agent's name and address stand in every row.
+    known = {agent.id: agent.id for agent in agents}
+    once = known.setdefault
     accounts = tuple(
-        Account(*row)
-        for row in connection.execute(
+        Account(id, once(agent, agent), once(chain, chain), asset, once(address, address))
+        for id, agent, chain, asset, address in connection.execute(
             "SELECT b.id, b.wallet_id, c.name, b.asset_on_chain_id, d.address"
             " FROM wallet_balances b JOIN chains c ON c.id = b.chain_id"
             " JOIN asset_on_chain a ON a.id = b.asset_on_chain_id"
