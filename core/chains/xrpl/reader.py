@@ -19,6 +19,7 @@ from core.chains.protocol import ChainUnreachableError, EndpointMemory
 from core.chains.xrpl import wire
 from core.chains.xrpl.connection import FIRST_CALL, Connection
 from core.chains.xrpl.link import Link
+from core.chains.xrpl.pace import Pace
 from core.chains.xrpl.sweep import Plan, Sweep
 from core.model import (
     BlockRef,
@@ -34,10 +35,6 @@ RUNG: Final = "account_info"
 WINDOW: Final = 1000  # requests in flight
 TIMEOUT_S: Final = 10.0
 
-_RATE: Final = "requests per second"  # learnt under this name, like a chunk size
-_FASTEST: Final = 1000  # rippled: 1,250 a second for ever before it drops a client
-_GROWTH: Final = 5  # steps of 10 % after a sweep without refusal: a bad minute is soon forgotten
-_TELLING: Final = 10  # answers before a refusal, from which a rate can be told
 _STALE_AFTER_S: Final = 20.0  # ledgers close every four seconds
 _STALE_LEDGERS: Final = 3
 _LONGEST_S: Final = 600.0  # of a paced sweep: servers forget a ledger after a quarter of an hour
@@ -73,7 +70,7 @@ class XrplReader:
         self._name = name
         self._clock = clock
         self._network_id = chain_id
-        self._requests_per_second = requests_per_second or None
+        self._pace = Pace(requests_per_second)
         self._timeout_s = timeout_s
         self._longest_s = longest_sweep_s
         self._pool: EndpointPool[Link] = EndpointPool(
@@ -177,7 +174,7 @@ class XrplReader:
             try:
                 if not resumed:
                     ledger = await self._ledger(endpoint, connection, at)
-                    rate = self._rate(endpoint)
+                    rate = self._pace.of(endpoint)
                     if at is None and rate and sweep.plan.jobs / rate > self._pool.interval_s / 2:
                         spare = max(1, int(rate * self._pool.interval_s * _ROLLING))
                         await endpoint.session.begin_touched(connection, sweep, ledger, spare)
@@ -214,7 +211,7 @@ class XrplReader:
             if len(sweep.flying) <= low or sweep.trouble is not None:
                 wake.set()
             if message.warning == "load" and connection.rate is None:
-                connection.rate = float(endpoint.chunk(_RATE, _FASTEST, _FASTEST).size)
+                connection.rate = self._pace.warned(endpoint)
 
         connection.on_reply = on_reply
         connection.wakers.add(wake)
@@ -238,16 +235,15 @@ class XrplReader:
         except EndpointError as error:
             if error.kind is FailureKind.TOO_MANY:
                 elapsed = self._clock.monotonic() - started
-                self._slow_down(endpoint, connection, sweep.answered - before, elapsed)
+                self._pace.refused(endpoint, sweep.answered - before, elapsed)
+                connection.rate = self._pace.of(endpoint)
             raise
         finally:
             connection.on_reply = None
             connection.wakers.discard(wake)
             endpoint.requests += received
             sweep.interrupted()
-        if connection.rate is not None and _RATE in endpoint.chunks:
-            for _ in range(_GROWTH):
-                endpoint.chunks[_RATE].succeeded(endpoint.chunks[_RATE].size)
+        self._pace.kept_up(endpoint)
         window.succeeded(received)
 
     async def _connected(self, endpoint: Endpoint[Link]) -> Connection:
@@ -255,13 +251,13 @@ class XrplReader:
         link = endpoint.session
         async with link.lock:
             if link.connection is not None and link.connection.alive:
-                link.connection.rate = self._rate(endpoint)
+                link.connection.rate = self._pace.of(endpoint)
                 return link.connection
             await link.close()
             if self._closed:
                 raise EndpointError(FailureKind.UNREACHABLE, "the reader is closed")
             connection = await Connection.open(endpoint.url, self._clock, self._timeout_s)
-            connection.rate = self._rate(endpoint)
+            connection.rate = self._pace.of(endpoint)
             try:
                 await self._check_network(endpoint, connection)
             except BaseException:
@@ -353,7 +349,7 @@ class XrplReader:
     async def _announced(self, endpoint: Endpoint[Link]) -> AsyncIterator[BlockRef]:
         connection = await self._connected(endpoint)
         follower = endpoint.session.follower
-        slow = self._rate(endpoint) is not None
+        slow = self._pace.of(endpoint) is not None
         connection.wakers.add(follower.fresh)
         try:
             await connection.call(wire.SUBSCRIBE_ALL if slow else wire.SUBSCRIBE_LEDGERS)
@@ -371,38 +367,15 @@ class XrplReader:
         finally:
             connection.wakers.discard(follower.fresh)
 
-    # --- slow servers -----------------------------------------------------------------------
-
-    def _rate(self, endpoint: Endpoint[Link]) -> float | None:
-        """Requests a second: the lower of what is configured and what was learnt."""
-        learnt = endpoint.chunks.get(_RATE)
-        rates = [r for r in (self._requests_per_second, learnt and float(learnt.size)) if r]
-        return min(rates, default=None)
-
-    def _slow_down(
-        self, endpoint: Endpoint[Link], connection: Connection, answered: int, elapsed_s: float
-    ) -> None:
-        """It refused: keep to what it answered before that, and to half the next time. Where it
-        answered next to nothing it tells no rate: it is full, and the back-off is enough."""
-        if answered < _TELLING:
-            return
-        if _RATE in endpoint.chunks:
-            rate = endpoint.chunks[_RATE]
-            rate.refused(rate.size)
-        else:
-            seen = int(answered / max(elapsed_s, 1.0))
-            endpoint.chunk(_RATE, max(1, min(seen, _FASTEST)), _FASTEST)
-        connection.rate = self._rate(endpoint)
+    # --- numbers ----------------------------------------------------------------------------
 
     def _deadline_s(self, jobs: int) -> float:
         """The interval, or what a paced sweep needs."""
-        rates = [rate for e in self._pool.endpoints if (rate := self._rate(e)) is not None]
+        rates = [rate for e in self._pool.endpoints if (rate := self._pace.of(e)) is not None]
         if not rates:
             return self._pool.interval_s
         needed = 10.0 + 1.5 * jobs / min(rates)
         return max(self._pool.interval_s, min(needed, self._longest_s + 30.0))
-
-    # --- numbers ----------------------------------------------------------------------------
 
     def _ids(self, count: int) -> int:
         """The first of `count` request ids that no recent sweep used."""
