@@ -101,11 +101,13 @@ def claim(
     if not leased:
         return None
     chain_id = leased[0][0]
+    # Who takes everything needs no order, and no sort of the fleet.
+    order = "id" if limit is None else f"{_TRIED}, id"
     accounts = tuple(
         account
         for (account,) in connection.execute(
             "SELECT id FROM wallet_balances WHERE chain_id = ? AND is_active = 1"
-            f" AND {_TRIED} < ? ORDER BY {_TRIED}, id LIMIT ?",
+            f" AND {_TRIED} < ? ORDER BY {order} LIMIT ?",
             (chain_id, due_before_ms, -1 if limit is None else limit),
         )
     )
