@@ -29,7 +29,7 @@ def main(names: list[str]) -> int:
         print(f"# {name.removeprefix('bench_')}", flush=True)
         try:
             report(importlib.import_module(f"tests.bench.{name}").run())
-        except Exception as error:  # one that fails must not hide the others; the exit code says so
+        except Exception as error:  # noqa: BLE001  # one must not hide the others; the exit code
             failed += 1
             print(f"FAILED {name}: {type(error).__name__}: {error}", file=sys.stderr)
         print(f"# {time.perf_counter() - started:.1f} s", flush=True)
