@@ -99,6 +99,31 @@ async def test_a_change_is_one_event_in_sync_history_and_export(tmp_path: Path) 
         assert (tmp_path / "h.csv").stat().st_mode & 0o777 == 0o600
 
 
+async def test_evm_addresses_are_shown_with_their_checksum_however_they_were_given(
+    tmp_path: Path,
+) -> None:
+    world, clock = small_world()
+    home = Home(tmp_path)
+    agent, usdc = world.agents[0], asset("USDC").contract or ""
+    address = agent.addresses["base"]
+    async with base_node(world) as node:
+        home.write_config(base_config(node.url, usdc=usdc.lower()))
+        watched = await home.run("wallets", "watch", agent.id, "base", address.lower())
+        assert watched.code == 0, watched.err
+        twice = await home.run("wallets", "watch", "another", "base", address)
+        assert (twice.code, "already belongs to" in twice.err) == (1, True)
+        assert (await home.run("sync")).code == 0
+        rows = (await home.run("balances", "--json")).json()
+        assert {row["address"] for row in rows} == {address}
+        assert {row["contract"] for row in rows} == {None, usdc}
+        expected = balance(world, 0, "USDC", clock.now_ms())
+        assert [r["balance"] for r in rows if r["contract"]] == [str(expected)]
+        for command in (("wallets", "list"), ("balances",)):
+            printed = (await home.run(*command, "--csv")).out
+            assert address in printed
+            assert address.lower() not in printed
+
+
 async def test_groups_tags_and_limits_are_set_and_shown(tmp_path: Path) -> None:
     world, _ = small_world()
     home = Home(tmp_path)
