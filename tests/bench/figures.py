@@ -6,6 +6,7 @@ decides whether a test passes. Results of other modules in the file stay.
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,7 +44,7 @@ def report(figures: Sequence[Figure], path: Path = RESULTS) -> None:
     if path.exists():
         known = msgspec.json.decode(path.read_bytes(), type=Results).figures
     known |= {figure.name: figure for figure in figures}
-    machine = f"{platform.machine()} {platform.system()} {platform.release()}, "
+    machine = f"{os.cpu_count()} cores, {platform.machine()} {platform.system()}, "
     machine += f"Python {platform.python_version()}"
     encoded = msgspec.json.encode(Results(machine, dict(sorted(known.items()))))
     path.write_bytes(msgspec.json.format(encoded, indent=2) + b"\n")
