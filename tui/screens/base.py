@@ -121,7 +121,7 @@ class DeskScreen(Screen[None]):
         line = ((f"{crumbs}  ", "bold $accent"), *words)
         if line != self._noted:
             self._noted = line
-            self.query_one("#path", Static).update(Content.assemble(*line))
+            self.query_one("#path", Static).update(Content.assemble(*line), layout=False)
 
     def crumbs(self) -> tuple[str, ...]:
         """The path to this screen, safe to print."""

@@ -6,6 +6,7 @@ in time; it is asked of the engine again when one of those changes or a new valu
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -25,6 +26,7 @@ from tui.screens import forms
 from tui.screens.base import Desk, DeskScreen
 from tui.screens.events import item_of
 from tui.session import EventTail
+from tui.widgets import plot
 from tui.widgets.history_chart import RANGES, HistoryChart
 from tui.widgets.list_table import Cell, Col, Item, ListTable, Tone
 
@@ -197,6 +199,7 @@ class WalletScreen(DeskScreen):
     async def _fetch_history(self, row: FleetRow, start_ms: int, end_ms: int) -> None:
         chart = self.query_one(HistoryChart)
         try:
+            await asyncio.to_thread(plot.load)
             history = await self.session.api.history(
                 row.agent, row.chain, row.asset.contract or row.symbol, start_ms, end_ms
             )

@@ -2,7 +2,7 @@
 
 Axes, labels and colours are the widgets' own; plotext turns connected dots into braille or
 ASCII cells. It has a single figure in the process, so this is for the UI thread only, and it is
-imported at the first drawing: it costs a tenth of a second.
+imported by `load`, off the loop, or at the first drawing: it costs a tenth of a second.
 """
 
 from __future__ import annotations
@@ -11,6 +11,11 @@ from collections.abc import Sequence
 
 Polyline = Sequence[tuple[int, int]]
 """Connected dots (x, y), y upwards from 0."""
+
+
+def load() -> None:
+    """Import plotext; for a thread, so that the first drawing does not hold the desk up."""
+    import plotext  # type: ignore[import-untyped]  # noqa: F401  # it ships no types
 
 
 def dots(width: int, height: int, ascii_only: bool = False) -> tuple[int, int]:
@@ -30,7 +35,7 @@ def raster(
     drawn = [line for line in lines if line]
     if not drawn or width < 1 or height < 1:
         return (blank,) * max(0, height)
-    import plotext  # type: ignore[import-untyped]  # it ships no types
+    import plotext
 
     columns, rows = dots(width, height, ascii_only)
     figure = plotext.figure

@@ -268,7 +268,7 @@ class StatusBar(Vertical):
         for place, (line, static) in enumerate(zip(lines, self.query(Static), strict=True)):
             if line != self._shown[place]:
                 self._shown[place] = line
-                static.update(Content.assemble(*line))
+                static.update(Content.assemble(*line), layout=False)
 
 
 def _merged(parts: Sequence[Part], room: int) -> Part:
