@@ -16,7 +16,7 @@ from tests.terminal.tmux import ROOT, processes_with
 AGENTS = 45  # all of them are on the screen
 # Balances that change each second; with the detail of the row under the cursor (its figure, block
 # and events) and the fleet's total, that is some fifty cells.
-MOVING = 36
+MOVING = 33
 LIMIT = 6_000  # bytes a second
 
 
