@@ -67,6 +67,7 @@ class ChainBook:
         self.accounts = tuple(accounts)
         self.row_of = {account.id: row for row, account in enumerate(accounts)}
         self.plan = self._plan(range(size), assets)
+        self._planned: Sequence[int] | None = None  # the accounts known to be this plan's
         self.amounts: list[int | None] = [None] * size
         self.blocks = [0] * size  # of the last change
         self.first_seen_ms = [0] * size
@@ -91,8 +92,13 @@ class ChainBook:
     ) -> Plan | None:
         """The plan that reads these accounts, None when one is not in the book (the registry
         grew since it was loaded)."""
+        if accounts is self._planned:
+            return self.plan
         if whole and len(accounts) == len(self.accounts):
-            return self.plan if all(map(self.row_of.__contains__, accounts)) else None
+            if not all(map(self.row_of.__contains__, accounts)):
+                return None
+            self._planned = accounts  # the store answers the same tuple until something changes
+            return self.plan
         try:
             return self._plan([self.row_of[account] for account in accounts], assets)
         except KeyError:

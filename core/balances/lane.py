@@ -21,12 +21,19 @@ from core.balances.waiting import TooLateError, within
 from core.chains.protocol import ChainReader
 from core.events import Bus, ChainReorganised, EndpointStateChanged, Event, EventRecord
 from core.model import BursarError, Clock, EndpointState, Reading
-from core.store.protocol import Failure, Lease, LeaseLostError, Store, StoreError, Sweep
+from core.store.protocol import (
+    EVERYTHING_DUE_MS,
+    Failure,
+    Lease,
+    LeaseLostError,
+    Store,
+    StoreError,
+    Sweep,
+)
 
 log = logging.getLogger("bursar.sync")
 
 _WAITING_EVENTS = 1_000
-_ALWAYS_DUE_MS = 1 << 62
 
 
 class CycleReport(msgspec.Struct, frozen=True):
@@ -122,7 +129,7 @@ class Lane:
         that share one go by the stamps, which carry the start of a reading: one interval later
         a row is due, and a worker that comes by halfway leaves it alone."""
         if self.settings.batch is None and (forced or not self.settings.shared):
-            return _ALWAYS_DUE_MS
+            return EVERYTHING_DUE_MS
         return now_ms if forced else now_ms - self.settings.interval_ms * 3 // 4
 
     async def _claim(self, now_ms: int, due_ms: int) -> Lease | None:

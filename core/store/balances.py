@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from core.model import human
 from core.store.history import cut_above, insert_changes, pack_amount, unpack_amount
 from core.store.protocol import (
+    EVERYTHING_DUE_MS,
     Change,
     Failure,
     HistoryRow,
@@ -28,6 +30,21 @@ from core.store.protocol import (
 # An account waits for its turn from its last attempt on, so that one that always fails neither
 # keeps the others waiting nor is tried in a tight loop.
 _TRIED = "max(last_checked, last_error_at)"
+
+
+class WholeChain(NamedTuple):
+    """The accounts of a lease that took all of a chain, ascending, so that the next one need not
+    fetch them again.
+
+    They stand while `chain_leases.is_whole` does (our own changes of the registry end it) and
+    while `version`, SQLite's data_version, says that no other connection wrote."""
+
+    version: int
+    accounts: tuple[int, ...]
+
+
+WholeChains = dict[int, WholeChain]
+"""By chain id, for one connection: a data_version means nothing to another."""
 
 
 class _Known(msgspec.Struct, frozen=True, gc=False):
@@ -73,6 +90,7 @@ def balances(connection: sqlite3.Connection) -> list[StoredBalance]:
 
 def claim(
     connection: sqlite3.Connection,
+    whole_chains: WholeChains,
     chain: str,
     worker: str,
     *,
@@ -89,7 +107,7 @@ def claim(
         " AND (locked_by IS NULL OR locked_by = :worker OR locked_until <= :now)"
         " AND EXISTS (SELECT 1 FROM wallet_balances b WHERE b.chain_id = chain_leases.chain_id"
         f"   AND b.is_active = 1 AND {_TRIED} < :due)"
-        " RETURNING chain_id",
+        " RETURNING chain_id, is_whole",
         {
             "worker": worker,
             "until": now_ms + lease_ms,
@@ -100,7 +118,13 @@ def claim(
     ).fetchall()
     if not leased:
         return None
-    chain_id = leased[0][0]
+    chain_id, was_whole = leased[0]
+    until_ms = now_ms + lease_ms
+    takes_all = limit is None and due_before_ms >= EVERYTHING_DUE_MS
+    (version,) = connection.execute("PRAGMA data_version").fetchone()
+    known = whole_chains.get(chain_id)
+    if takes_all and was_whole and known is not None and known.version == version:
+        return Lease(chain, worker, until_ms, known.accounts, whole=True)
     # Who takes everything needs no order, and no sort of the fleet.
     order = "id" if limit is None else f"{_TRIED}, id"
     accounts = tuple(
@@ -118,7 +142,9 @@ def claim(
     connection.execute(
         "UPDATE chain_leases SET is_whole = ? WHERE chain_id = ?", (is_whole, chain_id)
     )
-    return Lease(chain, worker, now_ms + lease_ms, accounts, is_whole)
+    if takes_all:
+        whole_chains[chain_id] = WholeChain(version, accounts)
+    return Lease(chain, worker, until_ms, accounts, is_whole)
 
 
 def record(connection: sqlite3.Connection, sweep: Sweep) -> None:
@@ -257,8 +283,10 @@ def _stamp(connection: sqlite3.Connection, sweep: Sweep, chain_id: int, is_whole
     if sweep.failures:
         terms += " AND id NOT IN (SELECT value FROM json_each(:failed))"
         which["failed"] = _json([failure.account for failure in sweep.failures])
+    # OR ROLLBACK: a row that refused its stamp would end the whole reading anyway, and without it
+    # SQLite first copies every page aside, to be able to undo this one statement.
     connection.execute(
-        "UPDATE wallet_balances SET last_checked = :time, updated_at = :time,"
+        "UPDATE OR ROLLBACK wallet_balances SET last_checked = :time, updated_at = :time,"
         " sync_count = sync_count + 1, block_number = :block, block_hash = :hash,"
         f" last_error = NULL WHERE {terms} AND on_chain_balance_raw IS NOT NULL",
         which | {"time": sweep.time_ms, "block": sweep.block.number, "hash": sweep.block.hash},

@@ -23,6 +23,9 @@ from core.model import (
     Consistency,
 )
 
+EVERYTHING_DUE_MS = 1 << 62
+"""`due_before_ms` of a claim that takes every account, however lately it was checked."""
+
 
 class StoreError(BursarError):
     """The store failed; the message names the file and the reason."""
@@ -221,8 +224,8 @@ class Store(Protocol):
         lease_ms: int,
         limit: int | None,
     ) -> Lease | None:
-        """Lease the chain's accounts last checked before `due_before_ms`; None when none is due
-        or another worker's lease still runs."""
+        """Lease the chain's accounts last checked before `due_before_ms` (EVERYTHING_DUE_MS: all
+        of them); None when none is due or another worker's lease still runs."""
         ...
 
     async def record(self, sweep: Sweep, events: Sequence[Event]) -> list[EventRecord]:

@@ -53,6 +53,7 @@ class SqliteStore:
         self._node_id = node_id
         self._interval_ms = interval_ms
         self._database = Database(self.path, busy_ms=busy_ms)
+        self._whole_chains: current.WholeChains = {}
 
     async def open_read_only(self) -> None:
         """Open an existing database to migrate nothing and write nothing, beside a running
@@ -60,6 +61,7 @@ class SqliteStore:
         await self._database.open_read_only()
 
     async def open(self) -> None:
+        self._whole_chains.clear()
         await self._database.open()
 
     async def close(self) -> None:
@@ -123,6 +125,7 @@ class SqliteStore:
             f"lease chain {chain}",
             lambda db: current.claim(
                 db,
+                self._whole_chains,
                 chain,
                 worker,
                 now_ms=now_ms,

@@ -6,12 +6,22 @@ from pathlib import Path
 import pytest
 
 from core.model import human
-from core.store.protocol import HistoryRow, LeaseLostError, Mark, NewWallet, StoreError
+from core.store.protocol import (
+    EVERYTHING_DUE_MS,
+    HistoryRow,
+    LeaseLostError,
+    Mark,
+    NewWallet,
+    StoreError,
+)
 from core.store.sqlite import SqliteStore
 from tests.unit.store.fleet import (
+    CHAINS,
+    ETH,
     INTERVAL,
     LEASE,
     NOW,
+    XRP,
     changed,
     claim,
     cycle,
@@ -37,6 +47,68 @@ async def test_a_lease_covers_the_chain_and_excludes_other_workers(store: Sqlite
     assert await claim(store, worker="other", chain="xrpl") is not None
     late = await leased(store, worker="other", now_ms=NOW + LEASE)
     assert late.accounts == lease.accounts
+
+
+async def test_a_lease_of_everything_knows_what_joined_and_left_since_the_last(
+    store: SqliteStore, path: Path
+) -> None:
+    await register(store, 2)
+
+    async def everything() -> tuple[int, ...]:
+        lease = await store.claim(
+            "base",
+            "w",
+            now_ms=NOW,
+            due_before_ms=EVERYTHING_DUE_MS,
+            lease_ms=LEASE,
+            limit=None,
+        )
+        assert lease is not None
+        assert lease.whole
+        await store.record(sweep(lease, dict.fromkeys(lease.accounts, 5)), ())
+        return lease.accounts
+
+    assert await everything() == (1, 2, 3, 4)
+    assert await everything() is await everything()  # nothing happened: nothing is fetched
+    await store.add_wallets([NewWallet("late", "base", evm_address(9))], (), NOW)
+    assert await everything() == (1, 2, 3, 4, 5, 6)
+    await store.put_registry(CHAINS, (ETH, XRP))
+    assert await everything() == (1, 3, 5)
+    with sqlite3.connect(path) as other:
+        other.execute("UPDATE wallets SET state = 'ARCHIVED' WHERE wallet_id = 'agent-0'")
+    assert await everything() == (3, 5)
+    # Another worker leases everything after the change, so that the chain is whole once more.
+    beside = SqliteStore(path, "beside")
+    await beside.open()
+    await beside.add_wallets([NewWallet("later", "base", evm_address(10))], (), NOW)
+    lease = await leased(beside, worker="v", now_ms=NOW + INTERVAL)
+    await beside.release(lease, (), (), NOW)
+    await beside.close()
+    assert await everything() == lease.accounts == (3, 5, 7)
+    assert len(await everything()) == len((await leased(store, now_ms=NOW + INTERVAL)).accounts)
+    assert (await leased(store, limit=1, now_ms=NOW + INTERVAL)).accounts == (3,)
+    assert await everything() == (3, 5, 7)
+
+
+async def test_a_stamp_that_a_constraint_refuses_leaves_nothing_of_the_reading(
+    store: SqliteStore, path: Path
+) -> None:
+    await register(store, 1)
+    await cycle(store, {1: 1, 2: 2})
+    with sqlite3.connect(path) as other:
+        other.execute(
+            "CREATE TRIGGER refused BEFORE UPDATE OF last_checked ON wallet_balances"
+            " WHEN new.id = 2 BEGIN SELECT RAISE(ABORT, 'theirs'); END"
+        )
+    lease = await leased(store, now_ms=NOW + INTERVAL)
+    with pytest.raises(StoreError, match="theirs"):
+        await store.record(sweep(lease, {1: 7, 2: 8}, time_ms=NOW + INTERVAL), ())
+    assert _row(path, 1)["on_chain_balance_raw"] == "1"
+    assert _row(path, 1)["last_checked"] == NOW
+    with sqlite3.connect(path) as other:
+        other.execute("DROP TRIGGER refused")
+    await store.record(sweep(lease, {1: 7, 2: 8}, time_ms=NOW + INTERVAL), ())
+    assert _row(path, 2)["on_chain_balance_raw"] == "8"
 
 
 async def test_nothing_is_leased_where_nothing_is_due_or_known(store: SqliteStore) -> None:
