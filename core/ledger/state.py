@@ -251,6 +251,12 @@ class State:
         dr, cr = self.accounts[p.debit_account_id], self.accounts[p.credit_account_id]
         self._release(p, dr, cr, EXPIRED)
 
+    def restore_pending(self, row: Transfer, status: int) -> None:
+        """Remember what became of a pending transfer that a snapshot holds."""
+        self.pending[row.id] = status
+        if row.timeout and status == PENDING_NOW:
+            heapq.heappush(self.due, (expires_at(row), row.timestamp, row.id))
+
     def next_due(self) -> int:
         """When the next pending transfer lapses (ns), or 0 if none will."""
         due = self.due

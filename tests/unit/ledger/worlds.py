@@ -32,6 +32,7 @@ class ManualClock:
 
     def __init__(self, now_ms: int = START_MS) -> None:
         self.ms = now_ms
+        self._moved = asyncio.Event()
 
     def now_ms(self) -> int:
         return self.ms
@@ -40,8 +41,15 @@ class ManualClock:
         return self.ms / 1000
 
     async def sleep(self, seconds: float) -> None:
+        until = self.ms + seconds * 1000
+        while self.ms < until:
+            await self._moved.wait()
+
+    def advance(self, seconds: float) -> None:
+        """Move on, and wake who waited for it."""
         self.ms += int(seconds * 1000)
-        await asyncio.sleep(0)
+        self._moved.set()
+        self._moved = asyncio.Event()
 
 
 class Verbs(Protocol):
@@ -125,7 +133,7 @@ class World:
         if self.clock is None:
             await asyncio.sleep(seconds)
         else:
-            await self.clock.sleep(seconds)
+            self.clock.advance(seconds)
 
     async def account(self, ledger: int = 1, flags: int = 0, code: int = 1) -> int:
         """Create an account and return its id."""
