@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from core.ledger.memory import Book
 from core.ledger.rules import ACCOUNT_RULES, TRANSFER_RULES
-from core.ledger.state import State
 from core.ledger.types import (
     AMOUNT_MAX,
     Account,
@@ -18,6 +17,7 @@ from core.ledger.types import (
     Transfer,
     TransferStatus,
 )
+from tests.crash.workload import described
 from tests.unit.ledger.worlds import ManualClock
 
 
@@ -44,20 +44,6 @@ class TableOnlyBook(Book):
 
     def _book_plain(self, t: Transfer, timestamp: int) -> Transfer | None:
         return None
-
-
-def described(state: State) -> object:
-    """Everything a state holds, as values that compare."""
-    return (
-        state.timestamp,
-        [a.row() for a in state.account_order],
-        [a.transfers for a in state.account_order],
-        [a.history for a in state.account_order],
-        state.transfer_order,
-        list(state.transfers.values()),
-        state.pending,
-        state.burnt,
-    )
 
 
 NEARLY_PLAIN = st.builds(
