@@ -95,7 +95,7 @@ def check(folder: Folder) -> Report:
         tuple(notices),
         accounts,
         transfers,
-        seal.sequence if seal else 0,
+        seal.position.sequence if seal else 0,
     )
 
 

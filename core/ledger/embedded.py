@@ -22,7 +22,7 @@ from typing import TypeVar
 
 from core.ledger import queries
 from core.ledger.files import Folder, RealFolder
-from core.ledger.fold import fold
+from core.ledger.fold import fold, trim
 from core.ledger.journal import Journal
 from core.ledger.memory import AccountResults, Book, TransferResults
 from core.ledger.protocol import LedgerHealth
@@ -193,7 +193,7 @@ class EmbeddedLedger:
                 return None, Journal.create(self._folder, secrets.token_bytes(16))
             gc.freeze()  # a full collection over a million accounts would stall the loop
             journal = Journal(self._folder, recovered.position)
-            journal.resume(recovered.unsealed)
+            journal.resume(recovered.unsealed, was_sealed=recovered.was_sealed)
             return recovered, journal
         except BaseException:
             self._folder.unlock()
@@ -329,6 +329,7 @@ class EmbeddedLedger:
                 await asyncio.to_thread(fold, self._folder, upto)
             else:
                 await self._fold_in_a_process(upto)
+            await asyncio.to_thread(trim, self._folder)
         except (LedgerError, OSError) as error:
             self._snapshot_failure = f"no snapshot was made: {error}"
             _LOG.warning("ledger: %s", self._snapshot_failure)

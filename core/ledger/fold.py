@@ -1,8 +1,9 @@
-"""Fold a snapshot and the sealed segments after it into a newer snapshot; trim what it covers.
+"""Fold a snapshot and the segments after it into a newer snapshot; trim what two cover.
 
-Run as a process of its own (`python -m core.ledger.fold DIRECTORY SEQUENCE`) while the ledger
-goes on committing to a later segment, or in a thread when the ledger closes. It never sees the
-live book: what it reads is what a restart would read.
+`fold` runs in a process of its own (`python -m core.ledger.fold DIRECTORY SEQUENCE`) while the
+ledger goes on committing to a later segment, or in a thread when the ledger closes. It never
+sees the live book: what it reads is what a restart would read. It removes nothing, because the
+process may outlive its engine; `trim` is for whoever holds the folder.
 """
 
 from __future__ import annotations
@@ -19,17 +20,15 @@ from core.ledger.types import LedgerError
 
 
 def fold(folder: Folder, upto: int) -> int:
-    """Write the snapshot after record `upto` and remove what two snapshots cover; return its
-    size in bytes. Raises LedgerDamaged, LedgerError and OSError; then nothing was removed."""
+    """Write the snapshot after record `upto`; return its size in bytes. Raises LedgerDamaged,
+    LedgerError and OSError."""
     recovered = recover(folder, upto)
     if recovered is None or recovered.position.sequence != upto:
         raise LedgerError(f"{folder.where('')} does not hold record {upto}; nothing was folded.")
     position = recovered.position
-    size = write_snapshot(
+    return write_snapshot(
         folder, Snapshot(position.identity, upto, position.chain, recovered.state)
     )
-    trim(folder)
-    return size
 
 
 def trim(folder: Folder) -> None:
@@ -41,12 +40,15 @@ def trim(folder: Folder) -> None:
         return
     kept = sequence_of(snapshots[-2])
     segments = segments_of(names)
-    covered = [
+    covered = [name for name, following in pairwise(segments) if sequence_of(following) <= kept + 1]
+    unfinished = [
         name
-        for name, following in pairwise(segments)
-        if sequence_of(following) <= kept + 1
+        for name in names
+        if name.startswith("snapshot-")
+        and name.endswith(".tmp")
+        and sequence_of(name) <= sequence_of(snapshots[-1])
     ]
-    for name in snapshots[:-2] + covered:
+    for name in snapshots[:-2] + covered + unfinished:
         folder.remove(name)
     folder.sync()
 

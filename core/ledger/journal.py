@@ -6,7 +6,8 @@ one record is ever un-synced, which is what lets a reader tell a torn tail (only
 can be) from damage (anything else). What it cannot tell from a torn tail is damage to the last
 record itself, nor a file cut at an older record: so an idle or closing journal is sealed. The
 seal stands in a file of its own, two slots written in turn, and says how far the journal
-reached; it covers cuts too, which a sealing record inside the journal would fall to itself.
+reached; it covers cuts too, which a sealing record inside the journal would fall to itself. The
+first record after a seal marks it open (un-synced: only an orderly stop must leave it closed).
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ _SEAL_MAGIC = b"BURSSEAL"
 _RECORD_MAGIC = 0x4C525542  # "BURL"
 _SEGMENT = Struct("<8sII16sQI")  # magic, version, 0, identity, first sequence, chain; then crc
 _RECORD = Struct("<IIQI")  # magic, length, sequence, chain; then header crc
-_SEAL = Struct("<8s16sQQQQI")  # magic, identity, generation, segment, sequence, end, chain; crc
+# magic, identity, generation, segment, sequence, end, chain, open; crc
+_SEAL = Struct("<8s16sQQQQII")
 _CRC = Struct("<I")
 SEGMENT_HEADER = _SEGMENT.size + _CRC.size
 RECORD_HEADER = _RECORD.size + _CRC.size
@@ -51,6 +53,14 @@ class Position(NamedTuple):
     sequence: int
     end: int
     chain: int
+
+
+class Seal(NamedTuple):
+    """How far a journal is known to reach, and whether records were begun after that."""
+
+    generation: int
+    position: Position
+    is_open: bool
 
 
 class Record(NamedTuple):
@@ -91,14 +101,14 @@ class Journal:
         journal._begin_segment(1)
         return journal
 
-    def resume(self, unsealed: int) -> None:
+    def resume(self, unsealed: int, *, was_sealed: bool) -> None:
         """Make durable what a recovery found: cut off a torn tail, and write again what stands
         after the seal, because a sync that failed leaves pages the kernel believes clean.
         Raises OSError."""
         _, segment, _, end, _ = self.position
         name = segment_name(segment)
         torn = self._folder.size(name) > end
-        if not torn and unsealed == end:
+        if was_sealed and not torn and unsealed == end:
             return
         file = self._open()
         if torn:
@@ -122,6 +132,8 @@ class Journal:
         record, chain = frame(body, sequence, chain)
         try:
             file = self._open()
+            if self.is_sealed:
+                self._write_seal(is_open=True)
             file.append(record)
             file.sync()
         except OSError as error:
@@ -183,15 +195,18 @@ class Journal:
         self.position = Position(identity, first, sequence, SEGMENT_HEADER, chain)
         self._write_seal()
 
-    def _write_seal(self) -> None:
+    def _write_seal(self, *, is_open: bool = False) -> None:
         identity, segment, sequence, end, chain = self.position
         if self._seal is None:
             self._seal, self._generation = open_seal(self._folder)
         self._generation += 1
-        seal = _SEAL.pack(_SEAL_MAGIC, identity, self._generation, segment, sequence, end, chain)
+        seal = _SEAL.pack(
+            _SEAL_MAGIC, identity, self._generation, segment, sequence, end, chain, is_open
+        )
         self._seal.write_at(self._generation % 2 * _SLOT, seal + _CRC.pack(crc32(seal)))
-        self._seal.sync()
-        self._sealed = sequence
+        if not is_open:
+            self._seal.sync()
+            self._sealed = sequence
 
     def _stopped(self, what: str, name: str, error: OSError) -> LedgerStopped:
         self.failure = (
@@ -220,26 +235,26 @@ def open_seal(folder: Folder) -> tuple[File, int]:
         folder.rename(temporary, SEAL_NAME)
         folder.sync()
         return file, 0
-    generation = max((g for g, _ in _seal_slots(folder.read(SEAL_NAME))), default=0)
-    return folder.open(SEAL_NAME), generation
+    seals = list(_seal_slots(folder.read(SEAL_NAME)))
+    return folder.open(SEAL_NAME), max((seal.generation for seal in seals), default=0)
 
 
-def read_seal(folder: Folder) -> Position | None:
+def read_seal(folder: Folder) -> Seal | None:
     """How far the journal is known to reach; None if nothing legible says so."""
     if SEAL_NAME not in folder.names():
         return None
-    slots = sorted(_seal_slots(folder.read(SEAL_NAME)))
-    return slots[-1][1] if slots else None
+    return max(_seal_slots(folder.read(SEAL_NAME)), default=None)
 
 
-def _seal_slots(packed: bytes) -> Iterator[tuple[int, Position]]:
+def _seal_slots(packed: bytes) -> Iterator[Seal]:
     for at in (0, _SLOT):
         seal = packed[at : at + _SEAL.size]
         crc = packed[at + _SEAL.size : at + _SEAL_SIZE]
         if len(crc) == _CRC.size and _CRC.unpack(crc)[0] == crc32(seal):
-            magic, identity, generation, segment, sequence, end, chain = _SEAL.unpack(seal)
+            magic, identity, generation, segment, sequence, end, chain, is_open = _SEAL.unpack(seal)
             if magic == _SEAL_MAGIC:
-                yield generation, Position(identity, segment, sequence, end, chain)
+                position = Position(identity, segment, sequence, end, chain)
+                yield Seal(generation, position, bool(is_open))
 
 
 def read_segment_header(where: str, packed: bytes) -> Position:

@@ -30,7 +30,8 @@ from core.ledger.types import LedgerDamaged
 class Recovered(NamedTuple):
     """A ledger as its files tell it. `notices` are for the operator; `torn` bytes at the end of
     the newest segment belong to a record that was never acknowledged; `unsealed` is where the
-    part of that segment begins that a sync may not have reached."""
+    part of that segment begins that a sync may not have reached; `was_sealed` is whether the
+    last stop left nothing open."""
 
     state: State
     position: Position
@@ -38,6 +39,7 @@ class Recovered(NamedTuple):
     notices: list[str]
     torn: int
     unsealed: int
+    was_sealed: bool
 
 
 def segments_of(names: list[str]) -> list[str]:
@@ -91,18 +93,19 @@ def recover(folder: Folder, upto: int | None = None) -> Recovered | None:
     if position.sequence < after:
         where = folder.where(segments[-1])
         raise LedgerDamaged(where, position.end, f"records up to {after} are missing")
-    unsealed = _check_seal(folder, seal, position, upto)
+    unsealed = _check_seal(folder, seal.position if seal else None, position, upto)
+    was_sealed = seal is not None and not seal.is_open and unsealed == position.end
     if torn:
         notices.append(
             f"{folder.where(segments[-1])}: a tail of {torn} bytes at byte {position.end} is a"
             " record that was never finished; it is dropped"
         )
-    elif upto is None and unsealed < position.end:
+    elif upto is None and seal is not None and not was_sealed:
         notices.append(
             f"{folder.where(segments[-1])} was not sealed: the last stop was not an orderly one;"
-            f" everything up to record {position.sequence} is there"
+            f" the last record found is {position.sequence}"
         )
-    return Recovered(state, position, after, notices, torn, unsealed)
+    return Recovered(state, position, after, notices, torn, unsealed, was_sealed)
 
 
 def newest_snapshot(

@@ -7,6 +7,7 @@ was not finished is never read.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from struct import Struct
 from typing import NamedTuple
@@ -62,7 +63,9 @@ def sequence_of(name: str) -> int:
 def write_snapshot(folder: Folder, snapshot: Snapshot) -> int:
     """Write one durably under its final name; return its size in bytes. Raises OSError."""
     name = snapshot_name(snapshot.sequence)
-    file = folder.create(name + ".tmp")
+    # A folding process may outlive the engine that started it and meet its successor's.
+    temporary = f"{name}.{os.getpid()}.tmp"
+    file = folder.create(temporary)
     try:
         crc = size = 0
         for part in _encode(snapshot):
@@ -72,7 +75,7 @@ def write_snapshot(folder: Folder, snapshot: Snapshot) -> int:
         file.sync()
     finally:
         file.close()
-    folder.rename(name + ".tmp", name)
+    folder.rename(temporary, name)
     folder.sync()
     return size + _CRC.size
 

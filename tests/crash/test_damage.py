@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from core.ledger.check import check
-from core.ledger.fold import fold
+from core.ledger.fold import fold, trim
 from core.ledger.journal import SEAL_NAME
 from core.ledger.recovery import recover
 from core.ledger.state import State
@@ -26,6 +26,7 @@ def written(*, sealed: bool, snapshots: bool) -> tuple[dict[str, bytes], Run, li
         history.append(described(run.acked))
         if i in (1, 3) and snapshots:
             fold(run.folder, run.journal.rotate())
+            trim(run.folder)
         if i == 5:
             run.journal.seal()
     if sealed:
@@ -61,10 +62,9 @@ def test_damage_to_a_sealed_ledger_never_gives_a_wrong_balance(
         folder = SimFolder(damaged)
         try:
             recovered = recover(folder)
-        except LedgerDamaged as error:
+        except LedgerDamaged:
             refused += 1
-            assert name in error.file or "journal-" in error.file
-            assert check(folder).damage, (name, at)
+            assert any("journal" in found.file for found in check(folder).damage), (name, at)
         else:
             assert recovered is not None
             assert described(recovered.state) == whole, (name, at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from core.ledger.files import Folder
-from core.ledger.fold import fold
+from core.ledger.fold import fold, trim
 from core.ledger.journal import Journal
 from core.ledger.memory import Book
 from core.ledger.recovery import Recovered, recover
@@ -84,7 +84,7 @@ class Run:
             self.journal = Journal.create(folder, IDENTITY)
             return
         self.journal = Journal(folder, recovered.position)
-        self.journal.resume(recovered.unsealed)
+        self.journal.resume(recovered.unsealed, was_sealed=recovered.was_sealed)
         self.book = Book(self.clock, recovered.state)
 
     def commit(self) -> None:
@@ -116,6 +116,7 @@ class Run:
             upto = self.journal.rotate()
             if upto:
                 fold(self.folder, upto)
+                trim(self.folder)
 
     def settle(self, recovered: Recovered | None) -> bool:
         """Whether a recovery found all that was acknowledged and nothing that was not sent;
