@@ -6,6 +6,7 @@ What others need is named here; `TigerBeetleLedger` loads the official client on
 from core.ledger.embedded import EmbeddedLedger
 from core.ledger.memory import Book
 from core.ledger.protocol import Ledger, LedgerHealth
+from core.ledger.tigerbeetle import TigerBeetleLedger
 from core.ledger.types import (
     AMOUNT_MAX,
     BATCH_MAX,
@@ -58,6 +59,7 @@ __all__ = [
     "LedgerUnavailable",
     "QueryFilter",
     "QueryFilterFlags",
+    "TigerBeetleLedger",
     "TooManyEvents",
     "Transfer",
     "TransferFlags",

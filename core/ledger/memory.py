@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -37,9 +37,6 @@ from core.ledger.types import (
     BATCH_MAX,
     TIMESTAMP_MAX,
     TRANSIENT,
-    U16_MAX,
-    U32_MAX,
-    U64_MAX,
     Account,
     AccountBalance,
     AccountFilter,
@@ -53,6 +50,7 @@ from core.ledger.types import (
     Transfer,
     TransferStatus,
 )
+from core.ledger.widths import check_account, check_transfer
 from core.model import Clock
 
 _NEEDS_TABLE = CAPPED | CLOSED | HISTORY  # accounts that the short cut leaves to the table
@@ -170,7 +168,7 @@ class Book:
         chain: Chain | None = None
         try:
             for index, a in enumerate(batch):
-                _check_account(a, index)
+                check_account(a, index)
                 linked = a.flags & LINKED
                 if linked and chain is None:
                     chain = Chain(index, len(rows))
@@ -219,7 +217,7 @@ class Book:
                         rows.append(row)
                         results.append(CreateResult(row.timestamp, TransferStatus.CREATED))
                         continue
-                _check_transfer(t, index)
+                check_transfer(t, index)
                 linked = t.flags & LINKED
                 if linked and chain is None:
                     chain = Chain(index, len(rows))
@@ -273,7 +271,7 @@ class Book:
             or t.pending_id
             or t.timeout
             or not 0 < id_ < AMOUNT_MAX
-            or not 0 < t.code <= U16_MAX
+            or not 0 < t.code < 1 << 16
             or amount < 0
             or dr.debits_pending + dr.debits_posted + amount > AMOUNT_MAX
             or cr.credits_pending + cr.credits_posted + amount > AMOUNT_MAX
@@ -419,63 +417,3 @@ def _transfer_row(c: TransferCase) -> Transfer:
         int(t.flags),
         c.timestamp,
     )
-
-
-def _check_account(a: Account, index: int) -> None:
-    if (
-        (
-            a.id
-            | a.debits_pending
-            | a.debits_posted
-            | a.credits_pending
-            | a.credits_posted
-            | a.user_data_128
-        )
-        >> 128
-        or (a.user_data_64 | a.timestamp) >> 64
-        or (a.user_data_32 | a.ledger | a.reserved) >> 32
-        or (a.code | int(a.flags)) >> 16
-    ):
-        raise FieldOutOfRange(f"Account {a.id} (event {index}): {_misfit(a)}. Nothing was booked.")
-
-
-def _check_transfer(t: Transfer, index: int) -> None:
-    if (
-        (
-            t.id
-            | t.debit_account_id
-            | t.credit_account_id
-            | t.amount
-            | t.pending_id
-            | t.user_data_128
-        )
-        >> 128
-        or (t.user_data_64 | t.timestamp) >> 64
-        or (t.user_data_32 | t.timeout | t.ledger) >> 32
-        or (t.code | int(t.flags)) >> 16
-    ):
-        raise FieldOutOfRange(f"Transfer {t.id} (event {index}): {_misfit(t)}. Nothing was booked.")
-
-
-_WIDTHS = {
-    "user_data_64": U64_MAX,
-    "timestamp": U64_MAX,
-    "user_data_32": U32_MAX,
-    "timeout": U32_MAX,
-    "ledger": U32_MAX,
-    "reserved": U32_MAX,
-    "code": U16_MAX,
-    "flags": U16_MAX,
-}
-
-
-def _misfit(row: Account | Transfer) -> str:
-    for name, value in _fields(row):
-        largest = _WIDTHS.get(name, AMOUNT_MAX)
-        if not 0 <= value <= largest:
-            return f"{name} is {value}, which is not between 0 and {largest}"
-    raise AssertionError("no field is out of range")
-
-
-def _fields(row: Account | Transfer) -> Iterator[tuple[str, int]]:
-    return ((name, getattr(row, name)) for name in row.__struct_fields__)

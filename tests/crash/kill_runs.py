@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import random
+import select
 import shutil
 import signal
 import struct
@@ -144,8 +146,6 @@ def _one_life(directory: Path, run: int, seconds: float) -> set[int]:
 
 
 def _readable(fd: int) -> bool:
-    import select
-
     return bool(select.select([fd], [], [], 0)[0])
 
 
@@ -155,6 +155,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    logging.disable(logging.WARNING)  # every life begins with the last one's unsealed journal
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as base:
         tally = kill_runs(options.runs, Path(base), options.seed)

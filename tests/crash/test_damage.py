@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -17,7 +17,11 @@ from tests.crash.simulated import SimFolder
 from tests.crash.workload import Run, described
 
 
-def written(*, sealed: bool, snapshots: bool) -> tuple[dict[str, bytes], Run, list[object]]:
+Files = dict[str, bytes]
+Damage = Callable[[Files], Iterator[tuple[str, int, Files]]]
+
+
+def written(*, sealed: bool, snapshots: bool) -> tuple[Files, Run, list[object]]:
     """A small ledger's files, and what it held after each record."""
     run = Run(SimFolder(), random.Random(5))
     history: list[object] = [described(State())]
@@ -35,7 +39,7 @@ def written(*, sealed: bool, snapshots: bool) -> tuple[dict[str, bytes], Run, li
     return run.folder.contents(), run, history
 
 
-def flips(files: dict[str, bytes]) -> Iterator[tuple[str, int, dict[str, bytes]]]:
+def flips(files: Files) -> Iterator[tuple[str, int, Files]]:
     rng = random.Random(3)
     for name, content in files.items():
         for at in range(len(content)):
@@ -44,7 +48,7 @@ def flips(files: dict[str, bytes]) -> Iterator[tuple[str, int, dict[str, bytes]]
             yield name, at, files | {name: bytes(damaged)}
 
 
-def cuts(files: dict[str, bytes]) -> Iterator[tuple[str, int, dict[str, bytes]]]:
+def cuts(files: Files) -> Iterator[tuple[str, int, Files]]:
     for name, content in files.items():
         for size in range(len(content)):
             yield name, size, files | {name: content[:size]}
@@ -53,7 +57,7 @@ def cuts(files: dict[str, bytes]) -> Iterator[tuple[str, int, dict[str, bytes]]]
 @pytest.mark.parametrize("snapshots", [False, True], ids=["journal", "with snapshots"])
 @pytest.mark.parametrize("damage", [flips, cuts])
 def test_damage_to_a_sealed_ledger_never_gives_a_wrong_balance(
-    damage: type[flips], snapshots: bool
+    damage: Damage, snapshots: bool
 ) -> None:
     files, run, _ = written(sealed=True, snapshots=snapshots)
     whole = described(run.acked)
@@ -79,7 +83,7 @@ def test_damage_to_a_sealed_ledger_never_gives_a_wrong_balance(
 
 @pytest.mark.parametrize("damage", [flips, cuts])
 def test_damage_after_the_seal_is_refused_or_reported_as_a_dropped_tail(
-    damage: type[flips],
+    damage: Damage,
 ) -> None:
     files, run, history = written(sealed=False, snapshots=False)
     dropped = 0

@@ -63,6 +63,7 @@ async def must_hold(w: World, base: Account, refusals: Refusals) -> int:
     """Each refusal alone gives its status, and with any later one it still does."""
     pairs = 0
     refusals = [r for r in refusals if w.has_reserved_field or r[0] is not S.RESERVED_FIELD]
+    sets: list[tuple[AccountStatus, tuple[dict[str, int], ...]]]
     sets = [(status, (change,)) for status, change in refusals]
     sets += [(a[0], (a[1], b[1])) for a, b in combinations(refusals, 2)]
     for status, changes in sets:

@@ -310,13 +310,11 @@ async def test_overflow_of_pending_is_named_before_posted_and_posted_before_thei
 ) -> None:
     cast = await build_cast(world)
     a = await world.account()
+    named = {status.name: status for status in TransferStatus}
     for debit, credit, side in ((cast.busy_dr, a, "DEBITS"), (a, cast.busy_cr, "CREDITS")):
         pending = world.draft(debit, credit, AMOUNT_MAX, flags=F.PENDING)
-        assert await world.status(pending) is S[f"OVERFLOWS_{side}_PENDING"]
-        assert (
-            await world.status(world.draft(debit, credit, AMOUNT_MAX))
-            is S[f"OVERFLOWS_{side}_POSTED"]
-        )
-        assert (
-            await world.status(world.draft(debit, credit, AMOUNT_MAX - 1)) is S[f"OVERFLOWS_{side}"]
-        )
+        assert await world.status(pending) is named[f"OVERFLOWS_{side}_PENDING"]
+        posted = world.draft(debit, credit, AMOUNT_MAX)
+        assert await world.status(posted) is named[f"OVERFLOWS_{side}_POSTED"]
+        both = world.draft(debit, credit, AMOUNT_MAX - 1)
+        assert await world.status(both) is named[f"OVERFLOWS_{side}"]
