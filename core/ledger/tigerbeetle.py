@@ -43,6 +43,8 @@ from core.ledger.widths import check_account, check_transfer
 
 _LOG = logging.getLogger(__name__)
 _LINKED = int(TransferFlags.LINKED)
+_FALLING = int(AccountFilterFlags.REVERSED)
+_QUERY_FALLING = int(QueryFilterFlags.REVERSED)
 _CLOSE_SECONDS = 5.0
 
 Event = TypeVar("Event", Account, Transfer)
@@ -159,22 +161,22 @@ class TigerBeetleLedger:
 
     async def get_account_transfers(self, filter: AccountFilter) -> list[Transfer]:
         """Transfers that touched an account, by timestamp."""
-        rows = await self._query(filter, self._connected().get_account_transfers)
+        rows = await self._query(filter, self._connected().get_account_transfers, _FALLING)
         return [_transfer(r) for r in rows]
 
     async def get_account_balances(self, filter: AccountFilter) -> list[AccountBalance]:
         """Balances of a `history` account after each of its transfers."""
-        rows = await self._query(filter, self._connected().get_account_balances)
+        rows = await self._query(filter, self._connected().get_account_balances, _FALLING)
         return [_balance(r) for r in rows]
 
     async def query_accounts(self, filter: QueryFilter) -> list[Account]:
         """Accounts that match every field set, by timestamp."""
-        rows = await self._query(filter, self._connected().query_accounts)
+        rows = await self._query(filter, self._connected().query_accounts, _QUERY_FALLING)
         return [_account(r) for r in rows]
 
     async def query_transfers(self, filter: QueryFilter) -> list[Transfer]:
         """Transfers that match every field set, by timestamp."""
-        rows = await self._query(filter, self._connected().query_transfers)
+        rows = await self._query(filter, self._connected().query_transfers, _QUERY_FALLING)
         return [_transfer(r) for r in rows]
 
     async def get_account_balance(self, id: int) -> Balance:
@@ -216,15 +218,12 @@ class TigerBeetleLedger:
                 asked += len(part)
         return rows
 
-    async def _query(self, f: Filter, call: Callable[[Filter], Coroutine[Any, Any, Rows]]) -> Rows:
+    async def _query(
+        self, f: Filter, call: Callable[[Filter], Coroutine[Any, Any, Rows]], backwards: int
+    ) -> Rows:
         """All rows up to the filter's limit, page by page if the cluster's pages are smaller."""
         rows: Rows = []
         wanted = min(f.limit, BATCH_MAX)
-        reversed_ = (
-            AccountFilterFlags.REVERSED
-            if isinstance(f, AccountFilter)
-            else QueryFilterFlags.REVERSED
-        )
         page = msgspec.structs.replace(f, flags=int(f.flags))
         while True:
             size = min(wanted - len(rows), self._limits["query"])
@@ -240,7 +239,7 @@ class TigerBeetleLedger:
             last = found[-1].timestamp
             page = (
                 msgspec.structs.replace(page, timestamp_max=last - 1)
-                if f.flags & reversed_
+                if f.flags & backwards
                 else msgspec.structs.replace(page, timestamp_min=last + 1)
             )
             if page.timestamp_max and page.timestamp_min > page.timestamp_max:

@@ -16,7 +16,6 @@ from core.ledger.types import LedgerDamaged
 from tests.crash.simulated import SimFolder
 from tests.crash.workload import Run, described
 
-
 Files = dict[str, bytes]
 Damage = Callable[[Files], Iterator[tuple[str, int, Files]]]
 
