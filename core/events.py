@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
 from core.model import Amount
 
 # JSON as it crosses the store, the socket and the log: a plain object, names in camelCase.
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+if TYPE_CHECKING:
+    Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+else:
+    Json = Any  # msgspec decodes no recursive alias; it checks that it is JSON all the same
 
 
 class Event(msgspec.Struct, frozen=True, rename="camel", kw_only=True):

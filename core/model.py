@@ -246,3 +246,13 @@ class EndpointHealth(msgspec.Struct, frozen=True):
     last_error_ms: int = 0
     retry_at_ms: int = 0
     note: str = ""
+
+
+def human(amount: int, decimals: int) -> str:
+    """Base units as an exact decimal text: `human(1_500_000, 6)` is "1.5". No float, any size."""
+    if decimals == 0:
+        return str(amount)
+    digits = str(abs(amount)).rjust(decimals + 1, "0")
+    part = digits[-decimals:].rstrip("0")
+    text = f"{digits[:-decimals]}.{part}" if part else digits[:-decimals]
+    return f"-{text}" if amount < 0 else text

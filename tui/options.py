@@ -39,6 +39,8 @@ class DeskOptions(msgspec.Struct, frozen=True):
     """Binding id to key or comma-separated keys, from `[keys]`."""
     filter: str = ""
     """The fleet's filter at the start."""
+    explorers: Mapping[str, str] = MappingProxyType({})
+    """Chain name to the URL of an address page with `{address}` in it."""
     state_dir: Path | None = None
     """Where columns, sort and theme are kept between runs; None keeps nothing."""
     log_path: Path | None = None

@@ -9,6 +9,7 @@ is a state, not an error: the last picture stays, and the session comes back by 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
@@ -33,6 +34,7 @@ from core.api import (
 )
 from core.events import EventRecord
 from core.model import Agent, Asset, BursarError, Clock, EndpointHealth
+from tui.fleet import FleetModel
 
 EVENT_TAIL = 2_000
 """Events kept for the screen; older ones are read from the store."""
@@ -42,6 +44,22 @@ PERIODS_S = (0.25, 0.5, 1.0, 2.0, 5.0)
 """The rates of display, fastest first: 4 Hz to 0.2 Hz."""
 RETRY_S = (0.5, 1.0, 2.0, 4.0, 5.0)
 """Waits before each new try to reach a lost engine; the last one repeats."""
+
+
+class WallClock:
+    """The machine's clock, for a desk that is given no other."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since the epoch."""
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        """Seconds that never run backwards."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
 
 
 class Phase(StrEnum):
@@ -70,13 +88,12 @@ class Link(msgspec.Struct, frozen=True):
 class FleetChange(msgspec.Struct, frozen=True):
     """What the last drain did to the fleet. `serial` counts drains that changed it.
 
-    `dirty` are account ids with a new view, `removed` ids that are gone; `reshaped` says that
-    agents or assets changed too, or that the whole picture is new.
+    `dirty` are account ids whose shown text may differ (removed ones included); `reshaped`
+    says that agents or assets changed too, or that the whole picture is new.
     """
 
     serial: int = 0
     dirty: frozenset[int] = frozenset()
-    removed: frozenset[int] = frozenset()
     reshaped: bool = False
 
 
@@ -119,10 +136,8 @@ class Session(DOMNode):
         super().__init__()
         self.clock = clock
         self.read_only = read_only
-        self.agents: dict[str, Agent] = {}
-        self.assets: dict[int, Asset] = {}
-        self.accounts: dict[int, BalanceView] = {}
-        """The shown picture; changes only in a drain."""
+        self.model = FleetModel(clock)
+        """The shown picture of the fleet; changes only in a drain."""
         self._connect = connect
         self._api: EngineApi | None = None
         self._version = 0
@@ -203,9 +218,6 @@ class Session(DOMNode):
         self._version = state.version
         self._pending = _Pending()
         self._full = state
-        self._show_link(state)
-
-    def _show_link(self, state: EngineState) -> None:
         self.link = Link(
             phase=Phase.LIVE,
             node_id=state.node_id,
@@ -219,22 +231,7 @@ class Session(DOMNode):
     def _fold(self, patch: StatePatch) -> None:
         """Add a patch to what waits for the next drain."""
         self._version = patch.version
-        waiting = self._pending
-        waiting.chains |= {chain.name: chain for chain in patch.chains}
-        waiting.assets |= {asset.id: asset for asset in patch.assets}
-        waiting.agents |= {agent.id: agent for agent in patch.agents}
-        for row in patch.balances:
-            waiting.accounts[row.account] = row
-            waiting.removed.discard(row.account)
-        for account in patch.removed:
-            waiting.accounts.pop(account, None)
-            waiting.removed.add(account)
-        if patch.endpoints is not None:
-            waiting.endpoints = patch.endpoints
-        if patch.totals is not None:
-            waiting.totals = patch.totals
-        if patch.store is not None:
-            waiting.store = patch.store
+        self._pending.add(patch)
         if patch.clients is not None and patch.clients != self.link.clients:
             self.link = msgspec.structs.replace(self.link, clients=patch.clients)
 
@@ -247,42 +244,25 @@ class Session(DOMNode):
 
     def _drain_state(self) -> None:
         full, self._full = self._full, None
-        waiting, self._pending = self._pending, _Pending()
-        reshaped = full is not None
-        gone: set[int] = set()
+        patch, self._pending = self._pending.patch(self._version), _Pending()
+        dirty: set[int] = set()
         if full is not None:
-            gone = set(self.accounts)
-            self.agents = {agent.id: agent for agent in full.agents}
-            self.assets = {asset.id: asset for asset in full.assets}
-            self.accounts = {row.account: row for row in full.balances}
-            gone -= set(self.accounts)
+            self.model.load(full)
+            dirty |= self.model.rows.keys()
             self.chains, self.endpoints, self.totals = full.chains, full.endpoints, full.totals
             self.store = full.store
-        if waiting.agents or waiting.assets:
-            self.agents |= waiting.agents
-            self.assets |= waiting.assets
-            reshaped = True
-        if waiting.chains:
-            self.chains = tuple(
-                ({chain.name: chain for chain in self.chains} | waiting.chains).values()
-            )
-        if waiting.endpoints is not None:
-            self.endpoints = waiting.endpoints
-        if waiting.totals is not None:
-            self.totals = waiting.totals
-        if waiting.store is not None:
-            self.store = waiting.store
-        removed = {account for account in waiting.removed if account in self.accounts}
-        for account in removed:
-            del self.accounts[account]
-        self.accounts |= waiting.accounts
-        if reshaped or waiting.accounts or removed:
-            self.fleet = FleetChange(
-                serial=self.fleet.serial + 1,
-                dirty=frozenset(self.accounts if full is not None else waiting.accounts),
-                removed=frozenset(removed | gone),
-                reshaped=reshaped,
-            )
+        dirty |= self.model.apply(patch)
+        if patch.chains:
+            self.chains = tuple(self.model.chains.values())
+        if patch.endpoints is not None:
+            self.endpoints = patch.endpoints
+        if patch.totals is not None:
+            self.totals = patch.totals
+        if patch.store is not None:
+            self.store = patch.store
+        reshaped = full is not None or bool(patch.agents or patch.assets)
+        if reshaped or dirty:
+            self.fleet = FleetChange(self.fleet.serial + 1, frozenset(dirty), reshaped)
 
     def _drain_events(self) -> None:
         if self._fresh:
@@ -325,23 +305,45 @@ class Session(DOMNode):
 class _Pending:
     """What arrived since the last drain, newest per key."""
 
-    __slots__ = (
-        "accounts",
-        "agents",
-        "assets",
-        "chains",
-        "endpoints",
-        "removed",
-        "store",
-        "totals",
-    )
-
     def __init__(self) -> None:
-        self.chains: dict[str, ChainState] = {}
-        self.assets: dict[int, Asset] = {}
-        self.agents: dict[str, Agent] = {}
-        self.accounts: dict[int, BalanceView] = {}
-        self.removed: set[int] = set()
-        self.endpoints: tuple[EndpointHealth, ...] | None = None
-        self.totals: tuple[AssetTotal, ...] | None = None
-        self.store: StoreHealth | None = None
+        self._chains: dict[str, ChainState] = {}
+        self._assets: dict[int, Asset] = {}
+        self._agents: dict[str, Agent] = {}
+        self._accounts: dict[int, BalanceView] = {}
+        self._removed: set[int] = set()
+        self._endpoints: tuple[EndpointHealth, ...] | None = None
+        self._totals: tuple[AssetTotal, ...] | None = None
+        self._store: StoreHealth | None = None
+
+    def add(self, patch: StatePatch) -> None:
+        """Lay a newer patch over what waits."""
+        self._chains |= {chain.name: chain for chain in patch.chains}
+        self._assets |= {asset.id: asset for asset in patch.assets}
+        self._agents |= {agent.id: agent for agent in patch.agents}
+        for row in patch.balances:
+            self._accounts[row.account] = row
+            self._removed.discard(row.account)
+        for account in patch.removed:
+            self._accounts.pop(account, None)
+            self._removed.add(account)
+        if patch.endpoints is not None:
+            self._endpoints = patch.endpoints
+        if patch.totals is not None:
+            self._totals = patch.totals
+        if patch.store is not None:
+            self._store = patch.store
+
+    def patch(self, version: int) -> StatePatch:
+        """All of it as one patch."""
+        return StatePatch(
+            version,
+            0,
+            chains=tuple(self._chains.values()),
+            endpoints=self._endpoints,
+            assets=tuple(self._assets.values()),
+            agents=tuple(self._agents.values()),
+            balances=tuple(self._accounts.values()),
+            removed=tuple(self._removed),
+            totals=self._totals,
+            store=self._store,
+        )

@@ -230,35 +230,28 @@ def aligned(
         lost = fraction != 0 and int(digits or "0") * 10 ** (decimals - len(digits)) != fraction
         tail = f".{digits}" if digits else ""
         return (text + tail).rjust(room) + (mark or (cut if lost else " "))
-    power = f"e{len(str(whole)) - 1}"
-    lead = str(whole)[: max(2, room - len(power) - 2)]
-    return clip(
-        f"{_sign(amount, False)}{lead[0]}.{lead[1:]}{cut}{power}".rjust(room), room, cut
-    ) + (mark or " ")
+    return _scientific(_sign(amount, False), whole, room, cut).rjust(room) + (mark or " ")
 
 
 def delta(amount: int | None, decimals: int, width: int = 12, cut: str = UNICODE.cut) -> str:
     """A change with its sign: `+0.00`, `-12.40`, `+0.000012`; `-` where the past is not known.
 
-    At least two places, further ones only where they are not zero; digits beyond `width`
-    cells are cut with a mark.
+    At least two places, and as many as it takes to see two digits that are not zero; digits
+    left out beyond those or beyond `width` cells leave a mark.
     """
     if amount is None:
         return "-"
     whole, fraction = split(amount, decimals)
     tail = f"{fraction:0{decimals}d}".rstrip("0") if decimals > 0 else ""
-    tail = tail.ljust(min(2, decimals), "0")
-    text = _sign(amount, True) + f"{whole:,}" + (f".{tail}" if tail else "")
+    zeros = len(tail) - len(tail.lstrip("0")) if whole == 0 else 0
+    shown = tail[: zeros + 2].ljust(min(2, decimals), "0")
+    head = _sign(amount, True) + f"{whole:,}"
+    text = head + (f".{shown}" if shown else "") + (cut if len(tail) > len(shown) else "")
     if len(text) <= width:
         return text
-    head = len(text) - len(tail) - 1 if tail else len(text)
-    if head + 1 <= width:
+    if len(head) + 1 <= width:
         return text[: width - 1].rstrip(".") + cut
-    power = f"e{len(str(whole)) - 1}"
-    digits = str(whole)
-    return (
-        f"{_sign(amount, True)}{digits[0]}.{digits[1 : max(2, width - len(power) - 3)]}{cut}{power}"
-    )
+    return _scientific(_sign(amount, True), whole, width, cut)
 
 
 def total(amount: int, decimals: int, cut: str = "") -> str:
@@ -273,6 +266,18 @@ def total(amount: int, decimals: int, cut: str = "") -> str:
     lost = fraction != int((digits or "0").ljust(decimals, "0")) if decimals > 0 else False
     text = _sign(amount, False) + f"{whole:,}" + (f".{digits}" if digits else "")
     return text + (cut if lost else "")
+
+
+def axis_label(amount: int, decimals: int, step: int) -> str:
+    """An amount beside an axis whose ticks are `step` base units apart: exact, with no more
+    places than the step needs."""
+    places = decimals
+    while places > 0 and step % 10 == 0 and amount % 10 ** (decimals - places + 1) == 0:
+        places -= 1
+        step //= 10
+    whole, fraction = split(amount, decimals)
+    tail = f".{fraction // 10 ** (decimals - places):0{places}d}" if places > 0 else ""
+    return _sign(amount, False) + f"{whole:,}{tail}"
 
 
 _SI = ("", "k", "M", "G", "T", "P", "E")
@@ -312,6 +317,14 @@ def parse_amount(text: str, decimals: int) -> int:
 
 def _sign(amount: int, plus: bool) -> str:
     return "-" if amount < 0 else "+" if plus else ""
+
+
+def _scientific(sign: str, whole: int, width: int, cut: str) -> str:
+    """Leading digits, the cut and the power of ten: `1.1579…e77`."""
+    digits = str(whole)
+    power = f"{cut}e{len(digits) - 1}"
+    lead = digits[: max(2, width - len(power) - 2)]
+    return f"{sign}{lead[0]}.{lead[1:]}{power}"
 
 
 # --- time ----------------------------------------------------------------------------------

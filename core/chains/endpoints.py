@@ -29,6 +29,7 @@ T = TypeVar("T")
 WINDOW_S = 300.0  # latencies and error rate look back this far
 WINDOW_REQUESTS = 512
 FIRST_BACK_OFF_S = 1.0
+LONGEST_RUN = 10.0  # intervals that an operation may take as long as its requests are answered
 LONGEST_WAIT_S = 900.0  # a Retry-After beyond this is taken as this
 
 
@@ -37,6 +38,7 @@ class Learnt(msgspec.Struct):
 
     rung: str = ""
     chunks: dict[str, int] = {}
+    traits: dict[str, str] = {}
 
 
 class Endpoint(Generic[S]):
@@ -67,6 +69,7 @@ class Endpoint(Generic[S]):
         self.errors = 0
         self.last_error: EndpointError | None = None
         self.chunks: dict[str, ChunkSize] = {}
+        self.traits: dict[str, str] = {}  # what else a reader wants kept over restarts
         self._clock = clock
         self._pacer = Pacer(clock, requests_per_second)
         self._longest_back_off_s = longest_back_off_s
@@ -224,8 +227,9 @@ class EndpointPool(Generic[S]):
 
     @property
     def best_block(self) -> int:
-        """The highest block any endpoint named."""
-        return max((e.block for e in self.endpoints), default=0)
+        """The highest block that any endpoint of this chain named."""
+        refused = EndpointState.REFUSED
+        return max((e.block for e in self.endpoints if e.state is not refused), default=0)
 
     def candidates(self) -> list[Endpoint[S]]:
         """Those that may be tried now, in configured order."""
@@ -243,17 +247,21 @@ class EndpointPool(Generic[S]):
         An EndpointError takes the endpoint out of use by its table row and the next one is
         tried. When all are out, the soonest return is waited for if it lies within the deadline
         (default: the interval): at most `passes` rounds of failures, but as often as endpoints
-        merely ask to wait. Raises ChainUnreachableError, which names every endpoint's reason.
+        merely ask to wait. A given `deadline_s` also cuts an operation off; by default one may
+        take ten intervals, since a large fleet on a slow endpoint is late but not lost.
+        Raises ChainUnreachableError, which names every endpoint's reason.
         """
-        until = self._clock.monotonic() + (self.interval_s if deadline_s is None else deadline_s)
+        started = self._clock.monotonic()
+        until = started + (self.interval_s if deadline_s is None else deadline_s)
+        cut = started + LONGEST_RUN * self.interval_s if deadline_s is None else until
         hard_failures = 0
         while True:
             for endpoint in self.candidates():
-                left = until - self._clock.monotonic()
-                if left <= 0:
+                now = self._clock.monotonic()
+                if now >= until:
                     raise self._unreachable()
                 try:
-                    result = await self._within(left, operation, endpoint)
+                    result = await self._within(cut - now, operation, endpoint)
                 except EndpointError as error:
                     endpoint.leave(error)
                     hard_failures += error.treatment.remedy is not Remedy.WAIT
@@ -283,7 +291,7 @@ class EndpointPool(Generic[S]):
         except TimeoutError as error:
             if not scope.expired():
                 raise
-            words = f"not finished within the interval of {self.interval_s:g} s"
+            words = f"not finished within {seconds:.3g} s"
             raise EndpointError(FailureKind.TIMEOUT, words) from error
 
     def _unreachable(self) -> ChainUnreachableError:
@@ -306,7 +314,7 @@ class EndpointPool(Generic[S]):
         """Set every endpoint's lag behind the best head seen."""
         best = self.best_block
         for endpoint in self.endpoints:
-            endpoint.lag = best - endpoint.block if endpoint.block else 0
+            endpoint.lag = max(0, best - endpoint.block) if endpoint.block else 0
 
     def health(self) -> tuple[EndpointHealth, ...]:
         """Every endpoint, in configured order."""
@@ -324,6 +332,7 @@ class EndpointPool(Generic[S]):
                 continue  # written by another version: it is learnt anew and replaced
             self._saved[endpoint.key] = text
             endpoint.rung = learnt.rung
+            endpoint.traits = learnt.traits
             for rung, size in learnt.chunks.items():
                 if size > 0:
                     endpoint.chunks[rung] = ChunkSize(size, size)
@@ -334,7 +343,7 @@ class EndpointPool(Generic[S]):
             if endpoint.state is EndpointState.UNTRIED:
                 continue
             chunks = {rung: chunk.size for rung, chunk in sorted(endpoint.chunks.items())}
-            text = msgspec.json.encode(Learnt(endpoint.rung, chunks)).decode()
+            text = msgspec.json.encode(Learnt(endpoint.rung, chunks, endpoint.traits)).decode()
             if self._saved.get(endpoint.key) != text:
                 await self._memory.remember(endpoint.key, text)
                 self._saved[endpoint.key] = text

@@ -159,10 +159,11 @@ _BY_CODE: dict[int, FailureKind] = {
 def of_rpc_error(code: int, message: str, payload: str = "") -> EndpointError:
     """Classify a JSON-RPC error object: its code where that is telling, then its words."""
     kind = FailureKind.REVERTED if code == 3 else None
-    if kind is None and payload.startswith("0x") and "revert" in message.lower():
+    if kind is None and payload.startswith("0x") and "revert" in message[:1000].lower():
         kind = FailureKind.REVERTED
     if kind is None:
-        kind = next((kind for pattern, kind in _BY_WORDS if pattern.search(message)), None)
+        start = message[:1000]  # a node may put a whole result into its message
+        kind = next((kind for pattern, kind in _BY_WORDS if pattern.search(start)), None)
     if kind is None:
         kind = _BY_CODE.get(code, FailureKind.RPC)
     return EndpointError(kind, f"{plain(message)} ({code})", code=code, payload=payload)

@@ -7,6 +7,7 @@ is asked next, and how often, is decided in `endpoints`.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
@@ -61,6 +62,8 @@ def open_client() -> httpx.AsyncClient:
 
     Environment proxies are honoured; TLS is verified. Time-outs are set per request.
     """
+    for chatty in ("httpx", "httpcore"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)  # they log whole URLs, keys included
     return httpx.AsyncClient(
         limits=httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=120),
         follow_redirects=False,
@@ -167,8 +170,7 @@ class JsonRpc:
             raise EndpointError(FailureKind.UNREACHABLE, words) from error
         except httpx.RemoteProtocolError as error:
             words = plain(str(error))
-            cut = "incomplete" in words or "without sending" in words
-            kind = FailureKind.CUT if cut and "any" not in words else FailureKind.RESET
+            kind = FailureKind.CUT if "message body" in words else FailureKind.RESET
             raise EndpointError(kind, words) from error
         except httpx.DecodingError as error:
             raise EndpointError(FailureKind.CUT, "the compressed answer is broken") from error

@@ -5,6 +5,8 @@ Both are small pure state machines; the budget waits on the clock passed in.
 
 from __future__ import annotations
 
+import math
+
 from core.model import Clock
 
 PROBE_AFTER = 200  # successes at the learnt size before a refused size is tried again
@@ -20,7 +22,7 @@ class Pacer:
     def __init__(self, clock: Clock, rate: float | None) -> None:
         self._clock = clock
         self._rate = rate
-        self._booked = 0.0  # monotonic time up to which the budget is spent
+        self._booked = -math.inf  # monotonic time up to which the budget is spent
 
     async def acquire(self, cost: float = 1.0) -> None:
         """Book `cost` requests and wait until they are due."""

@@ -43,6 +43,10 @@ class EngineClient:
             trust_env=False,
         )
 
+    async def ping(self) -> None:
+        """Return when the engine answers. Raises EngineLostError."""
+        await self._call("GET", "/health/live")
+
     async def state(self) -> EngineState:
         state: EngineState = wire.decode_state(await self._call("GET", "/v1/state"))
         self._instance = state.instance

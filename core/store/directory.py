@@ -77,6 +77,12 @@ class DataDirectory:
                 "Set data_dir in the configuration or BURSAR_DATA_DIR to one that can."
             ) from error
 
+    def check(self) -> None:
+        """See that an existing directory is ours alone and writable. Raises StoreError."""
+        self._refuse_foreign(self.path)
+        if not os.access(self.path, os.W_OK | os.X_OK):
+            raise StoreError(f"The data directory {self.path} cannot be written; check its mode.")
+
     def acquire(self) -> None:
         """Become the directory's one engine. Raises DirectoryInUseError."""
         path = self.path / "engine.lock"

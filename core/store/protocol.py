@@ -40,6 +40,10 @@ class DuplicateWalletError(StoreError):
         self.index = index
 
 
+class LeaseLostError(StoreError):
+    """The lease of a reading ran out and another worker took the chain; nothing was written."""
+
+
 class NewAsset(msgspec.Struct, frozen=True):
     """An asset as configured: amounts in base units, `contract` None for the native coin."""
 
@@ -84,7 +88,8 @@ class Registry(msgspec.Struct, frozen=True):
 
 
 class StoredBalance(msgspec.Struct, frozen=True, gc=False):
-    """The last known state of an account. `amount` None: never read. Times in ms, 0: never."""
+    """The last known state of an account. `amount` None: never read. Times in ms, 0: never.
+    A read that succeeds empties `error`; `errors` and `error_ms` remember failures for good."""
 
     account: int
     amount: int | None
@@ -134,7 +139,7 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
 
 class Sweep(msgspec.Struct, frozen=True):
     """One reading as the store records it. `forked_below`: history of this chain from blocks
-    above that number is taken back in the same transaction."""
+    above that number is taken back in the same transaction, for the accounts that were read."""
 
     lease: Lease
     time_ms: int
@@ -222,13 +227,15 @@ class Store(Protocol):
 
     async def record(self, sweep: Sweep, events: Sequence[Event]) -> list[EventRecord]:
         """Write a reading: changed rows, one stamp over the unchanged, failures, history, the
-        poll row, the events, and release of the lease, in one transaction."""
+        poll row, the events, and release of the lease, in one transaction. Raises
+        LeaseLostError."""
         ...
 
     async def release(
         self, lease: Lease, failures: Sequence[Failure], events: Sequence[Event], now_ms: int
     ) -> list[EventRecord]:
-        """Give a lease back without a reading, noting per account why it could not be read."""
+        """Give a lease back without a reading, noting per account why it could not be read. Of a
+        lease that was lost nothing but the events is written."""
         ...
 
     # history

@@ -42,6 +42,7 @@ from core.model import (
     Consistency,
     EndpointHealth,
     EndpointState,
+    NoWallet,
     Severity,
     WalletState,
 )
@@ -664,12 +665,17 @@ class ScriptedEngine:
         self._here()
         by_id = {a.id: a for a in ASSETS}
         row = next(
-            r
-            for r in self._rows.values()
-            if r.agent == agent
-            and r.chain == chain
-            and asset in (by_id[r.asset].symbol, by_id[r.asset].contract)
+            (
+                r
+                for r in self._rows.values()
+                if r.agent == agent
+                and r.chain == chain
+                and asset in (by_id[r.asset].symbol, by_id[r.asset].contract)
+            ),
+            None,
         )
+        if row is None:
+            raise NoWallet(f"No wallet for agent {agent}")
         points = [
             HistoryPoint(at, Amount(self._then(row, at)), row.block - (NOW_MS - at) // 2000)
             for at in range(start_ms - start_ms % (5 * MINUTE_MS), end_ms, 5 * MINUTE_MS)

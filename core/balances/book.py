@@ -1,0 +1,273 @@
+"""One chain's accounts as parallel lists, and what a reading changes about them.
+
+The one idea: a reading of 30,000 balances is compared list against list, and only rows that
+differ become objects. `compare` and `compare_fork` decide and change nothing; `apply` changes
+and decides nothing, so that the store can say no in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from core.model import Account, Asset, Reading, Request
+from core.store.protocol import StoredBalance
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """The balances one reading asks for. The same plan is given again as long as the accounts
+    stay the same, so that a reader can keep what it worked out for its `requests`."""
+
+    accounts: tuple[int, ...]
+    requests: tuple[Request, ...]
+
+
+class Replacement(NamedTuple):
+    """A row whose amount is new. `told` is what store and events say so far (None: nothing)."""
+
+    row: int
+    told: int | None
+    amount: int
+
+
+class Fault(NamedTuple):
+    """A row that could not be read, and why."""
+
+    row: int
+    reason: str
+
+
+class Remark(NamedTuple):
+    """A row whose mark or reserve is new."""
+
+    row: int
+    mark: str
+    reserved: int
+
+
+class Difference(NamedTuple):
+    """What a reading changes, by row. `replacements` are amounts the store does not hold yet;
+    `settled` are rows where a change that never reached the store has gone away again."""
+
+    replacements: list[Replacement]
+    settled: list[tuple[int, int]]
+    faults: list[Fault]
+    recovered: list[int]
+    remarks: list[Remark]
+
+
+class ChainBook:
+    """All accounts of one chain. A row is an index into the lists."""
+
+    def __init__(self, name: str, accounts: Sequence[Account], assets: Mapping[int, Asset]) -> None:
+        size = len(accounts)
+        self.name = name
+        self.accounts = tuple(accounts)
+        self.row_of = {account.id: row for row, account in enumerate(accounts)}
+        self.plan = self._plan(range(size), assets)
+        self.amounts: list[int | None] = [None] * size
+        self.blocks = [0] * size  # of the last change
+        self.first_seen_ms = [0] * size
+        self.changed_ms = [0] * size
+        self.checked_ms = [0] * size  # of each row alone; see `checked`
+        self.errors = [0] * size
+        self.marks: dict[int, str] = {}
+        self.reserved: dict[int, int] = {}
+        self.faults: dict[int, tuple[str, int]] = {}  # row -> reason, since ms
+        self.untold: dict[int, int | None] = {}  # row -> amount in the store, where it is older
+        self.swept_ms = 0
+
+    def _plan(self, rows: Sequence[int], assets: Mapping[int, Asset]) -> Plan:
+        chosen = [self.accounts[row] for row in rows]
+        return Plan(
+            tuple(account.id for account in chosen),
+            tuple(Request(account.address, assets[account.asset]) for account in chosen),
+        )
+
+    def plan_for(
+        self, accounts: Sequence[int], whole: bool, assets: Mapping[int, Asset]
+    ) -> Plan | None:
+        """The plan that reads these accounts, None when one is not in the book (the registry
+        grew since it was loaded)."""
+        if whole and len(accounts) == len(self.accounts):
+            return self.plan if all(map(self.row_of.__contains__, accounts)) else None
+        try:
+            return self._plan([self.row_of[account] for account in accounts], assets)
+        except KeyError:
+            return None
+
+    def restore(self, row: int, stored: StoredBalance) -> None:
+        """Take over what the store remembers of a row."""
+        self.amounts[row] = stored.amount
+        self.blocks[row] = stored.block
+        self.first_seen_ms[row] = stored.first_seen_ms
+        self.changed_ms[row] = stored.changed_ms
+        self.checked_ms[row] = stored.checked_ms
+        self.errors[row] = stored.errors
+        if stored.mark:
+            self.marks[row] = stored.mark
+        if stored.reserved:
+            self.reserved[row] = stored.reserved
+        if stored.error:
+            self.faults[row] = (stored.error, stored.error_ms)
+
+    def forget_row(self, row: int) -> None:
+        """Drop what only some rows have."""
+        for sparse in (self.marks, self.reserved, self.faults, self.untold):
+            sparse.pop(row, None)
+
+    def adopt(self, row: int, other: ChainBook, other_row: int) -> None:
+        """Take over a row of the book this one replaces."""
+        self.amounts[row] = other.amounts[other_row]
+        self.blocks[row] = other.blocks[other_row]
+        self.first_seen_ms[row] = other.first_seen_ms[other_row]
+        self.changed_ms[row] = other.changed_ms[other_row]
+        self.checked_ms[row] = other.checked(other_row)
+        self.errors[row] = other.errors[other_row]
+        for mine, theirs in (
+            (self.marks, other.marks),
+            (self.reserved, other.reserved),
+            (self.faults, other.faults),
+            (self.untold, other.untold),
+        ):
+            if other_row in theirs:
+                mine[row] = theirs[other_row]  # type: ignore[assignment]
+
+    def checked(self, row: int) -> int:
+        """When the row was last read, ms; a sweep stamps all rows without a fault at once."""
+        if row in self.faults or self.amounts[row] is None:
+            return self.checked_ms[row]
+        return max(self.checked_ms[row], self.swept_ms)
+
+    def unread(self) -> int:
+        """How many rows have no good last reading."""
+        return self.amounts.count(None) + sum(self.amounts[row] is not None for row in self.faults)
+
+    def compare(self, plan: Plan, reading: Reading) -> Difference:
+        """What the reading changes. Touches nothing."""
+        amounts = list(reading.amounts)
+        if plan is self.plan:
+            rows: Sequence[int | None] = range(len(amounts))
+            cached = self.amounts
+        else:  # a part, or a plan from before the registry changed
+            rows = [self.row_of.get(account) for account in plan.accounts]
+            amounts = [None if row is None else a for row, a in zip(rows, amounts, strict=True)]
+            cached = [None if row is None else self.amounts[row] for row in rows]
+        replacements: list[Replacement] = []
+        settled: list[tuple[int, int]] = []
+        if amounts != cached:
+            for row, new, old in zip(rows, amounts, cached, strict=True):
+                if new != old and new is not None and row is not None:
+                    told = self.untold.get(row, old)
+                    if told == new:
+                        settled.append((row, new))
+                    else:
+                        replacements.append(Replacement(row, told, new))
+        if self.untold:
+            for row, new, old in zip(rows, amounts, cached, strict=True):
+                if row is not None and row in self.untold and new is not None and new == old:
+                    replacements.append(Replacement(row, self.untold[row], new))
+        faults: list[Fault] = []
+        if None in amounts:
+            faults = [
+                Fault(row, reading.reasons.get(index, "not read"))
+                for index, (row, new) in enumerate(zip(rows, amounts, strict=True))
+                if new is None and row is not None
+            ]
+        return Difference(
+            replacements,
+            settled,
+            faults,
+            self._recovered(plan, rows, amounts),
+            self._remarks(plan, rows, amounts, reading),
+        )
+
+    def _recovered(
+        self, plan: Plan, rows: Sequence[int | None], amounts: Sequence[int | None]
+    ) -> list[int]:
+        if not self.faults:
+            return []
+        if plan is self.plan:
+            return [row for row in self.faults if amounts[row] is not None]
+        return [
+            row
+            for row, amount in zip(rows, amounts, strict=True)
+            if row in self.faults and amount is not None and row is not None
+        ]
+
+    def _remarks(
+        self,
+        plan: Plan,
+        rows: Sequence[int | None],
+        amounts: Sequence[int | None],
+        reading: Reading,
+    ) -> list[Remark]:
+        marks, reserved = reading.marks, reading.reserved
+        if plan is self.plan:
+            if marks == self.marks and reserved == self.reserved:
+                return []
+            indexes = marks.keys() | reserved.keys() | self.marks.keys() | self.reserved.keys()
+        elif marks or reserved or self.marks or self.reserved:
+            indexes = set(range(len(rows)))
+        else:
+            return []
+        remarks = []
+        for index in sorted(indexes):
+            row = rows[index]
+            if row is None or amounts[index] is None:
+                continue
+            remark = Remark(row, marks.get(index, ""), reserved.get(index, 0))
+            if (remark.mark, remark.reserved) != (
+                self.marks.get(row, ""),
+                self.reserved.get(row, 0),
+            ):
+                remarks.append(remark)
+        return remarks
+
+    def apply(
+        self, plan: Plan, difference: Difference, *, time_ms: int, block: int, told: bool
+    ) -> None:
+        """Take a difference over. `told` says that the store has it; else what the store holds is
+        remembered, and the next reading that reaches it reports the change from there."""
+        for row, _ in difference.faults:
+            self.checked_ms[row] = self.checked(row)
+        for row in difference.recovered:
+            del self.faults[row]
+        for row, old, amount in difference.replacements:
+            if told:
+                self.untold.pop(row, None)
+            else:
+                self.untold[row] = old
+            if not self.first_seen_ms[row]:
+                self.first_seen_ms[row] = time_ms
+            self.amounts[row] = amount
+            self.blocks[row] = block
+            self.changed_ms[row] = time_ms
+        for row, amount in difference.settled:
+            self.untold.pop(row, None)
+            self.amounts[row] = amount
+        for row, mark, reserved in difference.remarks:
+            self.marks.pop(row, None)
+            self.reserved.pop(row, None)
+            if mark:
+                self.marks[row] = mark
+            if reserved:
+                self.reserved[row] = reserved
+        for row, reason in difference.faults:
+            self.errors[row] += 1
+            self.faults[row] = (reason, time_ms)
+        self._stamp(plan, time_ms)
+
+    def _stamp(self, plan: Plan, time_ms: int) -> None:
+        """Note when rows were read: one figure for a whole sweep, each row for a part."""
+        if plan is self.plan:
+            self.swept_ms = time_ms
+            return
+        for account in plan.accounts:
+            row = self.row_of.get(account)
+            if row is not None and row not in self.faults:
+                self.checked_ms[row] = time_ms
+        good = (at for row, at in enumerate(self.checked_ms) if row not in self.faults)
+        self.swept_ms = max(self.swept_ms, min(good, default=0))

@@ -1,0 +1,48 @@
+"""Fills the cache from the store: registry and last balances at once, history by and by."""
+
+from __future__ import annotations
+
+import asyncio
+
+from core.balances.cache import BalanceCache
+from core.balances.trend import DAY_MS
+from core.model import Clock
+from core.store.protocol import Registry, Store
+
+_SLICE = 200
+
+
+async def load_registry(store: Store, cache: BalanceCache) -> Registry:
+    """Take over the registry as it stands; rows new to the cache start from what the store last
+    knew of them, so that a change while nothing ran is a change. Rows that look different under
+    a new group or limit are marked changed. Answers the registry. Raises StoreError."""
+    registry = await store.registry()
+    stored = await store.balances()
+    cache.load(registry, stored)
+    accounts = [account.id for account in registry.accounts]
+    await reconsider(cache, accounts)
+    return registry
+
+
+async def reconsider(cache: BalanceCache, accounts: list[int]) -> None:
+    """Look at rows again in slices that do not hold up the loop."""
+    for start in range(0, len(accounts), _SLICE):
+        cache.reconsider(accounts[start : start + _SLICE])
+        await asyncio.sleep(0)
+
+
+async def rebuild(cache: BalanceCache) -> None:
+    """Make the views that changed, in slices, before a desk asks for all of them at once."""
+    left = cache.rebuild(_SLICE)
+    while left:
+        await asyncio.sleep(0)  # the loop's turn, not a wait for something
+        left = cache.rebuild(_SLICE)
+
+
+async def load_past(store: Store, cache: BalanceCache, clock: Clock) -> None:
+    """Give every account that changed within a day its trend, one query each, so that memory
+    stays flat however long the history is. Raises StoreError."""
+    now_ms = clock.now_ms()
+    for account in cache.changed_after(now_ms - DAY_MS):
+        rows = await store.history(account, now_ms - DAY_MS, clock.now_ms())
+        cache.remember_past(account, [(row.time_ms, row.amount) for row in rows])

@@ -1,0 +1,29 @@
+"""Settings: one TOML file, the environment over it, and errors that name file, key and reason."""
+
+from core.config.checks import EVM_DEFAULT, XRPL_DEFAULT
+from core.config.loading import find_config, load_settings, parse_settings
+from core.config.masking import mask_url, masked
+from core.config.settings import (
+    AssetSettings,
+    ChainSettings,
+    ConfigError,
+    Duration,
+    HistorySettings,
+    Settings,
+)
+
+__all__ = [
+    "EVM_DEFAULT",
+    "XRPL_DEFAULT",
+    "AssetSettings",
+    "ChainSettings",
+    "ConfigError",
+    "Duration",
+    "HistorySettings",
+    "Settings",
+    "find_config",
+    "load_settings",
+    "mask_url",
+    "masked",
+    "parse_settings",
+]

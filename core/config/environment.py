@@ -1,0 +1,62 @@
+"""`BURSAR_SECTION__KEY` variables, laid over what the file says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from core.config.refusal import refuse
+
+# BURSAR_* names that are not settings.
+_RESERVED = re.compile(r"BURSAR_(CONFIG$|TEST_|ANVIL$|LOG$)")
+
+
+def overlay(tree: dict[str, Any], environ: Mapping[str, str]) -> list[str]:
+    """Write `BURSAR_SECTION__KEY` variables into the tree; answers the names that were used.
+
+    An entry of [[chain]] is named by its name, one of [[asset]] by chain and symbol
+    (`BURSAR_CHAIN__BASE__ENDPOINTS`, `BURSAR_ASSET__BASE_USDC__FLOOR`).
+    """
+    used = []
+    for name in sorted(environ):
+        if not name.startswith("BURSAR_") or _RESERVED.match(name):
+            continue
+        steps = [step.lower() for step in name.removeprefix("BURSAR_").split("__")]
+        node: Any = tree
+        for depth, step in enumerate(steps[:-1]):
+            if isinstance(node, dict) and depth == 0:
+                node = node.setdefault(step, {})
+            elif isinstance(node, list):
+                node = _entry(node, steps[0], step, name)
+            elif isinstance(node, dict):
+                node = node.setdefault(step, {})
+            if not isinstance(node, dict | list):
+                refuse(f"${name}", "", f"`{step}` is a key, not a section")
+        if not isinstance(node, dict):
+            refuse(f"${name}", "", "name the entry too, as in BURSAR_CHAIN__BASE__ENDPOINTS")
+        node[steps[-1]] = _value(environ[name], steps)
+        used.append(f"${name}")
+    return used
+
+
+def _entry(entries: list[Any], table: str, step: str, variable: str) -> dict[str, Any]:
+    for entry in entries:
+        if not isinstance(entry, dict):
+            continue
+        label = entry.get("name", "") if table == "chain" else _asset_label(entry)
+        if re.sub(r"[^a-z0-9]", "_", str(label).lower()) == step:
+            return entry
+    refuse(f"${variable}", "", f"no [[{table}]] entry is named `{step}`")
+
+
+def _asset_label(entry: dict[str, Any]) -> str:
+    return f"{entry.get('chain', '')}_{entry.get('symbol', '')}"
+
+
+def _value(text: str, steps: list[str]) -> Any:
+    """A list where the key holds a list (commas separate), else the text; numbers and booleans
+    are converted by type later."""
+    if steps[-1] == "endpoints":
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return text

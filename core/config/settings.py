@@ -1,0 +1,177 @@
+"""The shape of the settings: frozen sections, each key with its meaning under it.
+
+Nothing here reads a file or the environment; see `loading`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+
+from core.model import BursarError, ChainKind
+
+_UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+
+
+class ConfigError(BursarError):
+    """The settings cannot be used; the message names file or variable, key and reason."""
+
+
+class Duration(int):
+    """Milliseconds, written as `250ms`, `30s`, `5m`, `2h`, `30d` or `1w`."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Duration:
+        """Raises ValueError with the accepted form."""
+        found = re.fullmatch(r"\s*(\d+)\s*(ms|s|m|h|d|w)\s*", text)
+        if found is None:
+            raise ValueError(f"{text!r} is not a duration such as '30s', '5m', '2h' or '30d'")
+        return cls(int(found[1]) * _UNITS_MS[found[2]])
+
+    def __str__(self) -> str:
+        for unit in ("w", "d", "h", "m", "s"):
+            if self and self % _UNITS_MS[unit] == 0:
+                return f"{int(self) // _UNITS_MS[unit]}{unit}"
+        return f"{int(self)}ms"
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of the file; an unknown key in it stops the start."""
+
+
+class Polling(Section, frozen=True):
+    """How often chains are read."""
+
+    interval: Duration = Duration(30_000)
+    """Time between two readings of a chain."""
+    lease: Duration = Duration(120_000)
+    """How long a worker may hold accounts before others take them over."""
+    batch: int = 0
+    """Accounts per claim; 0 takes the whole fleet of a chain at once."""
+    push: bool = True
+    """Let new heads wake a reading where an endpoint offers them (wss:// endpoints)."""
+
+
+class ChainSettings(Section, frozen=True):
+    """One chain and where it is asked."""
+
+    name: str
+    kind: ChainKind
+    endpoints: tuple[str, ...] = ()
+    """URLs in order of preference; `${NAME}` is replaced from the environment."""
+    chain_id: int | None = None
+    """EIP-155 id the endpoints must state; learnt from the first one if left out."""
+    requests_per_second: int = 0
+    """Pacing per endpoint; 0 leaves it to what the endpoint says."""
+    interval: Duration | None = None
+    """Time between two readings of this chain, if not [polling] interval."""
+    explorer: str = ""
+    """URL of an address page with `{address}` in it, for `o` on the desk."""
+
+
+class AssetLimits(Section, frozen=True):
+    """Floor and target of one group or agent, as decimal amounts."""
+
+    floor: str | None = None
+    target: str | None = None
+
+
+class AssetSettings(Section, frozen=True):
+    """One token on one chain; without `contract` it is the chain's native coin."""
+
+    chain: str
+    symbol: str
+    decimals: int
+    name: str = ""
+    contract: str | None = None
+    floor: str | None = None
+    """Decimal amount; below it an agent is a problem."""
+    target: str | None = None
+    """Decimal amount that a top-up brings an agent to."""
+    price: str | None = None
+    """Fixed unit price for one total on the desk, marked as configured."""
+    groups: dict[str, AssetLimits] = {}
+    agents: dict[str, AssetLimits] = {}
+
+
+class Problems(Section, frozen=True):
+    """When a row is loud."""
+
+    runway: Duration = Duration(24 * 3_600_000)
+    """A balance that reaches its floor sooner than this is a warning."""
+    unread_intervals: int = 5
+    """After so many intervals without a successful reading a balance is a problem."""
+    lag_after: Duration = Duration(120_000)
+    """A chain whose head stands still or is older than this lags (at least four intervals)."""
+
+
+class HistorySettings(Section, frozen=True):
+    """How long facts are kept."""
+
+    keep: Duration = Duration(365 * 86_400_000)
+    thin_after: Duration = Duration(30 * 86_400_000)
+    """Older history keeps one row an hour per balance."""
+    events: Duration = Duration(90 * 86_400_000)
+
+
+class LogSettings(Section, frozen=True):
+    """The log and the event lines under `data_dir/logs`."""
+
+    level: str = "info"
+    events: bool = True
+    """Write every event as a JSON line to logs/events.jsonl."""
+    rotate_bytes: int = 64 * 1024 * 1024
+    keep_files: int = 5
+
+
+class UiSettings(Section, frozen=True):
+    """The desk."""
+
+    environment: str = ""
+    """Shown in the status bar; "production" gets a red frame."""
+    theme: str = "bursar-dark"
+    read_only: bool = False
+    safe: bool = False
+    mouse: bool = True
+    refresh: Duration = Duration(1000)
+    """How often the display takes up changes (250ms to 5s)."""
+
+
+class Thresholds(Section, frozen=True):
+    """Settlement thresholds in base units of the ledger token, most specific first."""
+
+    default: int | None = None
+    peers: dict[str, int] = {}
+    tokens: dict[str, dict[str, int]] = {}
+
+
+class SettlementSettings(Section, frozen=True):
+    """Identity of this node towards its peers, and what asks for settlement."""
+
+    node_id: str = "bursar"
+    thresholds: Thresholds = Thresholds()
+
+
+class Settings(Section, frozen=True):
+    """The effective settings. `source` is the file they came from, "" without one."""
+
+    data_dir: str = "~/.local/share/bursar"
+    polling: Polling = Polling()
+    chain: tuple[ChainSettings, ...] = ()
+    asset: tuple[AssetSettings, ...] = ()
+    problems: Problems = Problems()
+    history: HistorySettings = HistorySettings()
+    log: LogSettings = LogSettings()
+    ui: UiSettings = UiSettings()
+    keys: dict[str, str] = {}
+    settlement: SettlementSettings = SettlementSettings()
+    source: str = ""
+
+    @property
+    def data_path(self) -> Path:
+        """The data directory with `~` resolved."""
+        return Path(self.data_dir).expanduser()

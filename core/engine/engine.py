@@ -1,0 +1,418 @@
+"""Engine: the EngineApi in this process, and the owner of every service behind it.
+
+One task runs all services in one TaskGroup; `close` ends and awaits it. Three modes share the
+code: FULL owns the data directory, polls and serves its socket; COMMAND owns it for one command
+and polls only when asked; READ opens the database read-only beside whoever owns it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+
+from core.api import (
+    Command,
+    CommandRefusedError,
+    EngineLostError,
+    EngineState,
+    EventQuery,
+    History,
+    Outcome,
+    StatePatch,
+    StoreHealth,
+    Update,
+)
+from core.balances.cache import BalanceCache
+from core.balances.lane import CycleReport
+from core.balances.loading import load_registry
+from core.balances.sync import SyncWorker
+from core.balances.tracker import BalanceTracker, sparkline
+from core.balances.versions import ChangeLog, VersionCounter
+from core.balances.view import ProblemRules
+from core.chains.protocol import ChainReader
+from core.config import Settings
+from core.engine.chores import keep_house, watch_size
+from core.engine.compose import (
+    ConfiguredStore,
+    SystemClock,
+    build_reader,
+    configured_assets,
+)
+from core.engine.executor import Executor
+from core.events import Bus, EngineStarted, EngineStopped, Event, EventRecord
+from core.model import Agent, Asset, BursarError, Clock
+from core.store.directory import DataDirectory
+from core.store.protocol import StoreError
+from core.telemetry.event_lines import EventLines
+from core.telemetry.logs import LogFile
+
+log = logging.getLogger("bursar.engine")
+
+_TICK_S = 0.25
+_EVENT_PAGE = 1_000
+
+
+class EngineMode(StrEnum):
+    """How much of an engine is wanted."""
+
+    FULL = "full"
+    COMMAND = "command"
+    READ = "read"
+
+
+class Engine:
+    """See `core.api.EngineApi` for what the calls mean. `start` once, then `close`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        mode: EngineMode = EngineMode.FULL,
+        clock: Clock | None = None,
+        demo: bool = False,
+    ) -> None:
+        self.settings = settings
+        self.mode = mode
+        self.directory = DataDirectory(settings.data_path)
+        self._clock = clock or SystemClock()
+        self._demo = demo
+        self._instance = uuid.uuid4().hex
+        self._started_ms = self._clock.now_ms()
+        self._bus = Bus()
+        self._counter = VersionCounter()
+        self._intervals_ms = {
+            chain.name: int(chain.interval or settings.polling.interval) for chain in settings.chain
+        }
+        rules = ProblemRules(
+            runway_s=int(settings.problems.runway) // 1000,
+            unread_intervals=settings.problems.unread_intervals,
+            lag_after_ms=int(settings.problems.lag_after),
+        )
+        self._cache = BalanceCache(self._clock, self._intervals_ms, rules, self._counter)
+        self._own_log = ChangeLog[str](self._counter)
+        self._agents: dict[str, Agent] = {}
+        self._assets: dict[int, Asset] = {}
+        self._clients = 0
+        self._store_error = ""
+        self._store_bytes = 0
+        self._stopping = asyncio.Event()
+        self._newcomers = asyncio.Event()
+        self._owned = AsyncExitStack()
+        self._services: asyncio.Task[None] | None = None
+        self._store: ConfiguredStore
+        self._tracker: BalanceTracker
+        self._executor: Executor
+        self._worker: SyncWorker | None = None
+        self._readers: dict[str, ChainReader] = {}
+
+    # --- life ------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Take the data directory, load what is known, start the services. Raises
+        DirectoryInUseError, StoreError, ConfigError; then nothing is left running."""
+        try:
+            await self._open()
+        except BaseException:
+            await self._owned.aclose()
+            self.directory.release()
+            raise
+
+    async def _open(self) -> None:
+        settings = self.settings
+        assets = configured_assets(settings)
+        writes = self.mode is not EngineMode.READ
+        if writes:
+            self.directory.prepare()
+            self.directory.acquire()
+            self._owned.enter_context(
+                LogFile(
+                    self.directory.logs / "bursar.log",
+                    level=settings.log.level,
+                    rotate_bytes=settings.log.rotate_bytes,
+                    keep_files=settings.log.keep_files,
+                )
+            )
+        self._store = ConfiguredStore(self.directory.database, settings)
+        if writes:
+            await self._store.open()
+        else:
+            await self._store.open_read_only()
+        self._owned.push_async_callback(self._store.close)
+        if writes:
+            chains = [(chain.name, chain.kind) for chain in settings.chain]
+            await self._store.put_registry(chains, assets)
+        self._tracker = BalanceTracker(
+            self._store, self._cache, self._bus, self._clock, self._read_chains
+        )
+        await self._load()
+        self._bus.publish(await self._store.last_seq())
+        if not writes:
+            return
+        for chain in settings.chain:
+            reader = build_reader(chain, settings, self._clock, self._store)
+            self._owned.push_async_callback(reader.close)
+            self._readers[chain.name] = reader
+        self._executor = Executor(
+            self._store, self._clock, tuple(self._readers), self._read_chains, self._reload
+        )
+        if self.mode is EngineMode.FULL:
+            await self._serve()
+
+    async def _serve(self) -> None:
+        from core.service.server import Server
+
+        for reader in self._readers.values():
+            await reader.open()
+        self._worker = self._sync_worker(self._readers)
+        server = Server(self, self.directory.socket, self._note_clients)
+        await server.start()
+        self._owned.push_async_callback(server.stop)
+        await self._publish(
+            EngineStarted(
+                timestamp=self._clock.now_ms(), version=_version(), agents=len(self._agents)
+            )
+        )
+        # A collection over a large fleet would hold up the loop; what is loaded now stays.
+        gc.collect()
+        gc.freeze()
+        self._services = asyncio.create_task(self._run_services(), name="engine")
+
+    def _sync_worker(self, readers: Mapping[str, ChainReader]) -> SyncWorker:
+        polling = self.settings.polling
+        return SyncWorker(
+            self._store,
+            readers,
+            self._cache,
+            self._bus,
+            self._clock,
+            intervals_ms=self._intervals_ms,
+            worker=self._instance,
+            lease_ms=int(polling.lease),
+            batch=polling.batch or None,
+            push=polling.push,
+            on_store=self._note_store,
+        )
+
+    async def _run_services(self) -> None:
+        settings = self.settings
+        assert self._worker is not None
+        async with asyncio.TaskGroup() as group:
+            workers = [group.create_task(self._worker.run(), name="sync")]
+            workers.append(group.create_task(self._read_newcomers(), name="newcomers"))
+            house = keep_house(self._store, settings.history, self._clock, self._note_store)
+            workers.append(group.create_task(house, name="housekeeping"))
+            size = watch_size(self._store, self._clock, self._note_size, self._note_store)
+            workers.append(group.create_task(size, name="store size"))
+            if settings.log.events:
+                lines = EventLines(
+                    self._store,
+                    self._bus,
+                    self._clock,
+                    self.directory.logs / "events.jsonl",
+                    rotate_bytes=settings.log.rotate_bytes,
+                    keep_files=settings.log.keep_files,
+                )
+                workers.append(group.create_task(lines.run(), name="event lines"))
+            await self._stopping.wait()
+            await self._worker.stop()
+            for worker in workers:
+                worker.cancel()
+
+    async def wait_failed(self) -> None:
+        """Wait until a service fails (raises its error) or the engine is closed (returns)."""
+        if self._services is not None:
+            await asyncio.wait({self._services})
+            if not self._services.cancelled() and (error := self._services.exception()):
+                raise BursarError(f"The engine stopped: {_causes(error)}") from error
+
+    async def close(self) -> None:
+        """End the services, say so in the events, close everything, let the directory go."""
+        self._stopping.set()
+        if self._services is not None:
+            await asyncio.wait({self._services})
+            error = None if self._services.cancelled() else self._services.exception()
+            self._services = None
+            reason = "failed: " + _causes(error) if error else "closed"
+            try:
+                await self._publish(EngineStopped(timestamp=self._clock.now_ms(), reason=reason))
+            except StoreError as failed:
+                log.error("the stop could not be recorded: %s", failed)
+        await self._owned.aclose()
+        self.directory.release()
+
+    # --- state -----------------------------------------------------------------------------
+
+    async def state(self) -> EngineState:
+        return EngineState(
+            instance=self._instance,
+            version=self._counter.value,
+            seq=self._bus.last,
+            now_ms=self._clock.now_ms(),
+            started_ms=self._started_ms,
+            node_id=self.settings.settlement.node_id,
+            environment=self.settings.ui.environment,
+            demo=self._demo,
+            interval_ms=int(self.settings.polling.interval),
+            chains=self._cache.chain_states(),
+            endpoints=self._cache.endpoints(),
+            assets=tuple(self._assets.values()),
+            agents=tuple(self._agents.values()),
+            balances=self._cache.views(),
+            totals=self._cache.totals(),
+            store=self._health(),
+            clients=self._clients,
+        )
+
+    async def updates(self, after_version: int, after_seq: int) -> AsyncIterator[Update]:
+        version, seq = after_version, after_seq
+        while not self._stopping.is_set():
+            if self._services is not None and self._services.done():
+                raise EngineLostError("The engine stopped; its log says why.")
+            if self._counter.value > version:
+                patch = self._patch(version)
+                version = patch.version
+                yield patch
+            while self._bus.last > seq:
+                page = await self._store.events_after(seq, _EVENT_PAGE)
+                for record in page:
+                    seq = record.seq
+                    yield record
+                if not page:
+                    seq = self._bus.last
+            await self._clock.sleep(_TICK_S)
+
+    def _patch(self, version: int) -> StatePatch:
+        changes = self._cache.changed_since(version)
+        own = self._own_log.since(version)
+        agents = [key.removeprefix("agent:") for key in own if key.startswith("agent:")]
+        return StatePatch(
+            version=self._counter.value,
+            now_ms=self._clock.now_ms(),
+            chains=changes.chains,
+            endpoints=changes.endpoints,
+            assets=tuple(self._assets.values()) if "assets" in own else (),
+            agents=tuple(self._agents[name] for name in agents),
+            balances=changes.balances,
+            removed=changes.removed,
+            totals=changes.totals,
+            store=self._health() if "store" in own else None,
+            clients=self._clients if "clients" in own else None,
+        )
+
+    def _health(self) -> StoreHealth:
+        return StoreHealth("sqlite", str(self._store.path), self._store_error, self._store_bytes)
+
+    async def events(self, query: EventQuery) -> Sequence[EventRecord]:
+        return await self._store.find_events(
+            after_seq=query.after_seq,
+            limit=query.limit,
+            newest=query.newest,
+            types=query.types,
+            subject=query.subject,
+            text=query.text,
+            since_ms=query.since_ms,
+            until_ms=query.until_ms,
+        )
+
+    async def history(
+        self, agent: str, chain: str, asset: str, start_ms: int, end_ms: int
+    ) -> History:
+        return await self._tracker.get_balance_history(agent, chain, asset, start_ms, end_ms)
+
+    async def sparklines(
+        self, accounts: Sequence[int], start_ms: int, end_ms: int, buckets: int
+    ) -> dict[int, tuple[int | None, ...]]:
+        lines = {}
+        for account in accounts:
+            rows = await self._store.history(account, start_ms, end_ms)
+            lines[account] = sparkline(rows, start_ms, end_ms, buckets)
+        return lines
+
+    # --- commands --------------------------------------------------------------------------
+
+    async def execute(self, command: Command) -> Outcome:
+        if self.mode is EngineMode.READ:
+            raise CommandRefusedError("This connection only reads.")
+        return await self._executor.execute(command)
+
+    async def _read_chains(self, chains: Sequence[str]) -> list[CycleReport]:
+        if self._worker is not None:
+            return await self._worker.read_now(chains)
+        return await self._read_once(chains)
+
+    async def _read_once(self, chains: Sequence[str]) -> list[CycleReport]:
+        """Nobody polls in this mode: run a worker on these chains for one cycle."""
+        readers = {name: self._readers[name] for name in chains or self._readers}
+        for reader in readers.values():
+            await reader.open()
+        worker = self._sync_worker(readers)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(worker.run(), name="sync")
+            await asyncio.sleep(0)  # let it begin, so that it takes the request
+            reports = await worker.read_now()
+            await worker.stop()
+        return reports
+
+    # --- inside ----------------------------------------------------------------------------
+
+    async def _load(self) -> None:
+        """Take the registry over and note what of it is new or different."""
+        registry = await load_registry(self._store, self._cache)
+        agents = {agent.id: agent for agent in registry.agents}
+        for name, agent in agents.items():
+            if self._agents.get(name) != agent:
+                self._own_log.mark(f"agent:{name}")
+        assets = {asset.id: asset for asset in registry.assets}
+        if assets != self._assets:
+            self._own_log.mark("assets")
+        self._agents, self._assets = agents, assets
+
+    async def _reload(self, records: Sequence[EventRecord]) -> None:
+        await self._load()
+        if records:
+            self._bus.publish(records[-1].seq)
+        self._newcomers.set()
+
+    async def _publish(self, event: Event) -> None:
+        records = await self._store.append([event])
+        self._bus.publish(records[-1].seq)
+
+    def _note_store(self, error: str) -> None:
+        self._store_error = error
+        self._own_log.mark("store")
+
+    def _note_size(self, size_bytes: int) -> None:
+        self._store_bytes = size_bytes
+        self._own_log.mark("store")
+
+    def _note_clients(self, count: int) -> None:
+        self._clients = count
+        self._own_log.mark("clients")
+
+    async def _read_newcomers(self) -> None:
+        """Read at once after the registry changed, so that nobody waits an interval."""
+        assert self._worker is not None
+        while True:
+            await self._newcomers.wait()
+            self._newcomers.clear()
+            await self._worker.read_now()
+
+
+def _version() -> str:
+    try:
+        return version("bursar")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _causes(error: BaseException) -> str:
+    """The leaves of an exception group in words."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(_causes(inner) for inner in error.exceptions)
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,255 @@
+"""The store on SQLite: every method of the protocol as one transaction over one file.
+
+Here is only which statements make up a method; the statements live by subject in registry,
+balances, history and events, the threads and the errors in connection. One engine owns the
+file, so a lease is a row per chain. Files are 0600.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from core.events import Event, EventRecord
+from core.model import Agent, ChainKind
+from core.store import balances as current
+from core.store import events as outbox
+from core.store import history as past
+from core.store import registry as registered
+from core.store.connection import Database, files_of
+from core.store.protocol import (
+    Failure,
+    HistoryRow,
+    Lease,
+    Limit,
+    NewAsset,
+    NewWallet,
+    Registry,
+    StoredBalance,
+    Sweep,
+)
+
+_GAP_INTERVALS = 3
+
+
+class SqliteStore:
+    """A `core.store.protocol.Store` in the file at `path`.
+
+    `node_id` is written into every event. `interval_ms` is the time between readings, which
+    says how long a silence is a gap. `busy_ms` is how long another process's write is waited
+    for. What the methods do is said in the protocol.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        node_id: str,
+        *,
+        interval_ms: int = 30_000,
+        busy_ms: int = 5_000,
+    ) -> None:
+        self.path = Path(path)
+        self._node_id = node_id
+        self._interval_ms = interval_ms
+        self._database = Database(self.path, busy_ms=busy_ms)
+
+    async def open_read_only(self) -> None:
+        """Open an existing database to migrate nothing and write nothing, beside a running
+        engine or without one. Raises StoreError, also from every method that writes."""
+        await self._database.open_read_only()
+
+    async def open(self) -> None:
+        await self._database.open()
+
+    async def close(self) -> None:
+        await self._database.close()
+
+    async def size_bytes(self) -> int:
+        def measure(_: sqlite3.Connection) -> int:
+            return sum(file.stat().st_size for file in files_of(self.path) if file.exists())
+
+        return await self._database.read("measure the database", measure)
+
+    # registry
+
+    async def put_registry(
+        self, chains: Sequence[tuple[str, ChainKind]], assets: Sequence[NewAsset]
+    ) -> None:
+        await self._database.write(
+            "write chains and assets", lambda db: registered.put_registry(db, chains, assets)
+        )
+
+    async def registry(self) -> Registry:
+        return await self._database.read("read the registry", registered.registry)
+
+    async def add_wallets(
+        self, wallets: Sequence[NewWallet], events: Sequence[Event], now_ms: int
+    ) -> list[EventRecord]:
+        return await self._write_fact(
+            "register wallets", lambda db: registered.add_wallets(db, wallets, now_ms), events
+        )
+
+    async def label_agents(
+        self, agents: Sequence[Agent], events: Sequence[Event]
+    ) -> list[EventRecord]:
+        return await self._write_fact(
+            "label agents", lambda db: registered.label_agents(db, agents), events
+        )
+
+    async def set_limit(self, limit: Limit, events: Sequence[Event]) -> list[EventRecord]:
+        return await self._write_fact(
+            f"set a limit of {limit.scope} {limit.key}",
+            lambda db: registered.set_limit(db, limit),
+            events,
+        )
+
+    # balances
+
+    async def balances(self) -> list[StoredBalance]:
+        return await self._database.read("read balances", current.balances)
+
+    async def claim(
+        self,
+        chain: str,
+        worker: str,
+        *,
+        now_ms: int,
+        due_before_ms: int,
+        lease_ms: int,
+        limit: int | None,
+    ) -> Lease | None:
+        return await self._database.write(
+            f"lease chain {chain}",
+            lambda db: current.claim(
+                db,
+                chain,
+                worker,
+                now_ms=now_ms,
+                due_before_ms=due_before_ms,
+                lease_ms=lease_ms,
+                limit=limit,
+            ),
+        )
+
+    async def record(self, sweep: Sweep, events: Sequence[Event]) -> list[EventRecord]:
+        return await self._write_fact(
+            f"record a reading of chain {sweep.lease.chain}",
+            lambda db: current.record(db, sweep),
+            events,
+        )
+
+    async def release(
+        self, lease: Lease, failures: Sequence[Failure], events: Sequence[Event], now_ms: int
+    ) -> list[EventRecord]:
+        return await self._write_fact(
+            f"release chain {lease.chain}",
+            lambda db: current.release(db, lease, failures, now_ms),
+            events,
+        )
+
+    # history
+
+    async def history(self, account: int, start_ms: int, end_ms: int) -> list[HistoryRow]:
+        return await self._database.read(
+            "read history", lambda db: past.history(db, account, start_ms, end_ms)
+        )
+
+    async def recent_history(self, since_ms: int) -> list[HistoryRow]:
+        return await self._database.read(
+            "read history", lambda db: past.recent_history(db, since_ms)
+        )
+
+    async def put_history(self, rows: Sequence[HistoryRow]) -> None:
+        await self._database.write("import history", lambda db: past.put_history(db, rows))
+
+    async def gaps(self, chain: str, start_ms: int, end_ms: int) -> list[tuple[int, int]]:
+        longest_ms = _GAP_INTERVALS * self._interval_ms
+        return await self._database.read(
+            "read polls", lambda db: past.gaps(db, chain, start_ms, end_ms, longest_ms)
+        )
+
+    async def prune(
+        self,
+        *,
+        history_before_ms: int,
+        thin_before_ms: int,
+        events_before_ms: int,
+        polls_before_ms: int,
+    ) -> int:
+        return await self._database.write(
+            "prune",
+            lambda db: (
+                past.prune_history(db, history_before_ms, thin_before_ms)
+                + outbox.prune_events(db, events_before_ms)
+                + past.prune_polls(db, polls_before_ms)
+            ),
+        )
+
+    # events
+
+    async def append(self, events: Sequence[Event]) -> list[EventRecord]:
+        return await self._write_fact("store events", lambda db: None, events)
+
+    async def last_seq(self) -> int:
+        return await self._database.read("read events", outbox.last_seq)
+
+    async def events_after(self, seq: int, limit: int) -> list[EventRecord]:
+        return await self.find_events(after_seq=seq, limit=limit)
+
+    async def find_events(
+        self,
+        *,
+        after_seq: int = 0,
+        limit: int = 500,
+        newest: bool = False,
+        types: Sequence[str] = (),
+        subject: str = "",
+        text: str = "",
+        since_ms: int = 0,
+        until_ms: int = 0,
+    ) -> list[EventRecord]:
+        return await self._database.read(
+            "read events",
+            lambda db: outbox.find_events(
+                db,
+                after_seq=after_seq,
+                limit=limit,
+                newest=newest,
+                types=types,
+                subject=subject,
+                text=text,
+                since_ms=since_ms,
+                until_ms=until_ms,
+            ),
+        )
+
+    async def balance_events_above(self, chain: str, block: int) -> list[EventRecord]:
+        return await self._database.read(
+            "read events", lambda db: outbox.balance_events_above(db, chain, block)
+        )
+
+    async def cursor(self, reader: str) -> int:
+        return await self._database.read("read a cursor", lambda db: outbox.cursor(db, reader))
+
+    async def set_cursor(self, reader: str, seq: int) -> None:
+        await self._database.write("write a cursor", lambda db: outbox.set_cursor(db, reader, seq))
+
+    # small memory
+
+    async def recall(self, key: str) -> str | None:
+        return await self._database.read("read memory", lambda db: outbox.recall(db, key))
+
+    async def remember(self, key: str, value: str) -> None:
+        await self._database.write("write memory", lambda db: outbox.remember(db, key, value))
+
+    async def _write_fact(
+        self, what: str, write: Callable[[sqlite3.Connection], None], events: Sequence[Event]
+    ) -> list[EventRecord]:
+        """A fact and the events that report it, in one transaction."""
+
+        def both(db: sqlite3.Connection) -> list[EventRecord]:
+            write(db)
+            return outbox.insert_events(db, self._node_id, events)
+
+        return await self._database.write(what, both)

@@ -1,0 +1,1 @@
+"""Readers held to a real EVM node: anvil, started by these tests."""

@@ -1,0 +1,156 @@
+"""An event in words: one line a person reads, whatever type it is.
+
+A type this desk does not know (a newer engine's) is shown by its name and subject; nothing is
+ever left out of the list because it has no sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from core.events import EventRecord
+from tui import text
+from tui.widgets.list_table import Tone
+
+
+class Words(NamedTuple):
+    """What happened, to whom, and how loud it is. All printable."""
+
+    title: str
+    subject: str
+    said: str
+    tone: Tone = Tone.PLAIN
+
+
+def describe(record: EventRecord) -> Words:
+    """The record's line."""
+    tell = _TELLERS.get(record.type)
+    subject = text.safe(record.subject)
+    if tell is None:
+        return Words(title_of(record.type), subject, "")
+    said, tone = tell(record)
+    return Words(title_of(record.type), subject, said, tone)
+
+
+def title_of(kind: str) -> str:
+    """A short word for a type: `balance` for `AGENT_BALANCE_CHANGED`; unknown ones in full."""
+    return _TITLES.get(kind) or text.safe(kind).lower().replace("_", " ")
+
+
+def glyph(tone: Tone, signs: text.Glyphs) -> str:
+    """One cell for a tone, so that it never is colour alone."""
+    if tone is Tone.PROBLEM:
+        return signs.problem
+    if tone is Tone.WARNING:
+        return signs.warning
+    return signs.ok if tone is Tone.OK else signs.dot
+
+
+def as_json(record: EventRecord) -> str:
+    """The public form, indented, printable."""
+    encoded = msgspec.json.format(msgspec.json.encode(record.as_json()), indent=2).decode()
+    return "\n".join(text.safe(line) for line in encoded.splitlines())
+
+
+def _field(record: EventRecord, name: str) -> str:
+    found = record.payload.get(name)
+    return "" if found is None else text.safe(str(found))
+
+
+def _number(record: EventRecord, name: str) -> int:
+    """An integer field; amounts are decimal strings in JSON."""
+    found = record.payload.get(name)
+    try:
+        return int(found) if isinstance(found, int | str) else 0
+    except ValueError:
+        return 0
+
+
+def _balance(record: EventRecord) -> tuple[str, Tone]:
+    decimals, symbol = _number(record, "decimals"), text.symbol(_field(record, "token"))
+    change = text.delta(_number(record, "change"), decimals, 40)
+    new = text.exact(_number(record, "newBalance"), decimals)
+    said = f"{change} {symbol} on {_field(record, 'chain')}, now {new}"
+    emptied = _number(record, "newBalance") == 0 and _number(record, "change") < 0
+    return said, Tone.PROBLEM if emptied else Tone.PLAIN
+
+
+def _reverted(record: EventRecord) -> tuple[str, Tone]:
+    said, _ = _balance(record)
+    return f"taken back: {said} (was event {_field(record, 'revertedSequence')})", Tone.WARNING
+
+
+def _chain(record: EventRecord) -> tuple[str, Tone]:
+    new, reason = _field(record, "newState"), _field(record, "reason")
+    tone = {"live": Tone.OK, "down": Tone.PROBLEM, "starting": Tone.PLAIN}.get(new, Tone.WARNING)
+    said = f"{_field(record, 'oldState')} -> {new}"
+    return f"{said}: {reason}" if reason else said, tone
+
+
+def _endpoint(record: EventRecord) -> tuple[str, Tone]:
+    new, reason = _field(record, "newState"), _field(record, "reason")
+    tone = {"ready": Tone.OK, "refused": Tone.PROBLEM, "untried": Tone.PLAIN}.get(new, Tone.WARNING)
+    said = f"{_field(record, 'endpoint')} {new}"
+    return f"{said}: {reason}" if reason else said, tone
+
+
+def _reorganised(record: EventRecord) -> tuple[str, Tone]:
+    depth = max(0, _number(record, "oldHead") - _number(record, "commonBlock"))
+    common = text.count(_number(record, "commonBlock"))
+    return f"{depth} blocks replaced above {common}", Tone.WARNING
+
+
+def _registered(record: EventRecord) -> tuple[str, Tone]:
+    return f"{_field(record, 'address')} on {_field(record, 'chain')}", Tone.PLAIN
+
+
+def _tagged(record: EventRecord) -> tuple[str, Tone]:
+    tags = record.payload.get("tags")
+    named = ", ".join(text.safe(str(tag)) for tag in tags) if isinstance(tags, list) else ""
+    return f"group {_field(record, 'group') or '-'}, tags {named or '-'}", Tone.PLAIN
+
+
+def _limits(record: EventRecord) -> tuple[str, Tone]:
+    said = f"{_field(record, 'scope')} {_field(record, 'key')}: {_field(record, 'token')} on "
+    return (
+        f"{said}{_field(record, 'chain')}, floor {_field(record, 'floor') or 'none'}, "
+        f"target {_field(record, 'target') or 'none'} (base units)"
+    ), Tone.PLAIN
+
+
+def _started(record: EventRecord) -> tuple[str, Tone]:
+    return f"version {_field(record, 'version')}, {_field(record, 'agents')} agents", Tone.OK
+
+
+def _stopped(record: EventRecord) -> tuple[str, Tone]:
+    return _field(record, "reason"), Tone.PLAIN
+
+
+_TITLES: Mapping[str, str] = {
+    "AGENT_BALANCE_CHANGED": "balance",
+    "AGENT_BALANCE_REVERTED": "reverted",
+    "AGENT_REGISTERED": "registered",
+    "AGENT_TAGGED": "tagged",
+    "LIMITS_CHANGED": "limits",
+    "CHAIN_STATE_CHANGED": "chain",
+    "ENDPOINT_STATE_CHANGED": "endpoint",
+    "CHAIN_REORGANISED": "reorg",
+    "ENGINE_STARTED": "started",
+    "ENGINE_STOPPED": "stopped",
+}
+
+_TELLERS: Mapping[str, Callable[[EventRecord], tuple[str, Tone]]] = {
+    "AGENT_BALANCE_CHANGED": _balance,
+    "AGENT_BALANCE_REVERTED": _reverted,
+    "AGENT_REGISTERED": _registered,
+    "AGENT_TAGGED": _tagged,
+    "LIMITS_CHANGED": _limits,
+    "CHAIN_STATE_CHANGED": _chain,
+    "ENDPOINT_STATE_CHANGED": _endpoint,
+    "CHAIN_REORGANISED": _reorganised,
+    "ENGINE_STARTED": _started,
+    "ENGINE_STOPPED": _stopped,
+}

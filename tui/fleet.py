@@ -1,0 +1,447 @@
+"""The fleet as the desk arranges it: rows by account, filtered, sorted, counted.
+
+`load` takes a whole state, `apply` a patch and answers which rows changed; `arrange` then brings
+the order up to date, at most once a second and never while the cursor moves. A tick costs what
+changed: nothing here walks all rows unless the order itself must change. Drawing is the table's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from functools import lru_cache
+from typing import NamedTuple
+
+from core.api import AssetTotal, BalanceView, ChainState, EngineState, StatePatch
+from core.model import Agent, Asset, ChainKind, Clock, Severity, WalletState
+from tui import query
+from tui.fleet_row import ChainLine, FleetRow
+
+ARRANGE_S = 1.0
+"""Least seconds between two automatic re-sorts, and the rest after the cursor moved."""
+
+
+class SortKey(StrEnum):
+    """What rows can be sorted by; the values are the keys of the table's columns."""
+
+    SEVERITY = "severity"
+    AGENT = "agent"
+    CHAIN = "chain"
+    ASSET = "asset"
+    BALANCE = "balance"
+    CHANGE = "change"
+    RUNWAY = "runway"
+    STATE = "state"
+    CHECKED = "checked"
+
+
+_DESCENDING = frozenset({SortKey.SEVERITY, SortKey.BALANCE})
+_LOUDNESS = {Severity.OK: 0, Severity.WARNING: 1, Severity.PROBLEM: 2}
+_LIFE = {state: rank for rank, state in enumerate(WalletState)}
+_Key = tuple[int, int, int]
+_DIGITS = re.compile(r"(\d+)")
+
+
+class FleetCounts(NamedTuple):
+    """Agents by the worst severity among their rows."""
+
+    agents: int
+    ok: int
+    warning: int
+    problem: int
+
+
+class SymbolTotal(NamedTuple):
+    """The fleet's sum of one symbol over all chains, exact, in units of 10^-`decimals`."""
+
+    symbol: str
+    decimals: int
+    amount: int
+    unknown: int
+
+
+class FleetModel:
+    """Rows, their order, and what is counted over them. Not thread-safe; no I/O."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.rows: dict[int, FleetRow] = {}
+        self.agents: dict[str, Agent] = {}
+        self.assets: dict[int, Asset] = {}
+        self.chains: dict[str, ChainState] = {}
+        self.order: Sequence[int] = ()
+        """Account ids as shown: filtered and sorted. A new sequence whenever it changes."""
+        self.order_version = 0
+        self.sort = SortKey.SEVERITY
+        self.is_reversed = False
+        self.is_frozen = False
+        self.problems_only = False
+        self.query = query.parse("")
+        self._lines: dict[str, ChainLine] = {}
+        self._totals: dict[int, AssetTotal] = {}
+        self._version = 0
+        self._per_agent: dict[str, list[int]] = {}
+        self._by_loudness = [0, 0, 0]
+        self._sorted: list[int] = []
+        self._keys: dict[int, _Key] = {}
+        self._ranks: dict[int, int] = {}
+        self._members: set[int] | None = None
+        self._positions: dict[int, int] | None = None
+        self._touched: set[int] = set()
+        self._reshaped = False
+        self._has_removed = False
+        self._rest_until = 0.0
+        self._names: dict[str, dict[str, int]] = {}
+        self._scale = 0
+        self._now_ms = 0
+
+    # --- what comes from the engine --------------------------------------------------------
+
+    def load(self, state: EngineState) -> None:
+        """Take a whole state in place of everything; filter, sort and freeze stay."""
+        self.rows.clear()
+        self._lines.clear()
+        self._per_agent.clear()
+        self._by_loudness = [0, 0, 0]
+        self._touched.clear()
+        self._sorted = []
+        self.agents = {agent.id: agent for agent in state.agents}
+        self.assets = {asset.id: asset for asset in state.assets}
+        self.chains = {chain.name: chain for chain in state.chains}
+        for agent in state.agents:
+            self._per_agent[agent.id] = [0, 0, 0]
+            self._by_loudness[0] += 1
+        for chain in state.chains:
+            self._lines[chain.name] = ChainLine(chain)
+        for view in state.balances:
+            self._add(view)
+        self._totals = {total.asset: total for total in state.totals}
+        self._reshaped = True
+        self._rebuild()
+
+    def apply(self, patch: StatePatch) -> set[int]:
+        """Take a patch; answers the ids of rows whose shown text may have changed, removed ones
+        included. The order stays as it is until `arrange`."""
+        dirty: set[int] = set()
+        for chain in patch.chains:
+            self.chains[chain.name] = chain
+            self._line(chain.name).state = chain
+        if patch.assets or patch.agents:
+            self._take_registry(patch, dirty)
+        rows = self.rows
+        for view in patch.balances:
+            row = rows.get(view.account)
+            if row is None:
+                self._add(view)
+                self._reshaped = True
+            else:
+                if row.view.severity is not view.severity:
+                    self._count(view.agent, row.view.severity, -1)
+                    self._count(view.agent, view.severity, 1)
+                row.view = view
+                self._version += 1
+                row.version = self._version
+            dirty.add(view.account)
+        for account in patch.removed:
+            gone = rows.pop(account, None)
+            if gone is not None:
+                self._count(gone.agent, gone.severity, -1)
+                self._has_removed = True
+                dirty.add(account)
+        if patch.totals is not None:
+            self._totals = {total.asset: total for total in patch.totals}
+        self._touched |= dirty
+        return dirty
+
+    def _take_registry(self, patch: StatePatch, dirty: set[int]) -> None:
+        for asset in patch.assets:
+            self.assets[asset.id] = asset
+        for agent in patch.agents:
+            self.agents[agent.id] = agent
+            if agent.id not in self._per_agent:
+                self._per_agent[agent.id] = [0, 0, 0]
+                self._by_loudness[0] += 1
+        assets = {asset.id for asset in patch.assets}
+        agents = {agent.id for agent in patch.agents}
+        for account, row in self.rows.items():
+            if row.asset.id in assets or row.agent in agents:
+                row.asset = self.assets[row.asset.id]
+                row.agent_view = self.agents.get(row.agent, row.agent_view)
+                row.forget_words()
+                self._version += 1
+                row.version = self._version
+                dirty.add(account)
+        self._reshaped = self._reshaped or bool(assets)
+
+    def _add(self, view: BalanceView) -> None:
+        asset = self.assets.get(view.asset)
+        if asset is None:  # a patch may bring the row before its registry entry: show raw units
+            asset = Asset(view.asset, view.chain, f"#{view.asset}", "", 0)
+        agent = self.agents.get(view.agent)
+        if agent is None:
+            agent = Agent(view.agent)
+        self._version += 1
+        self.rows[view.account] = FleetRow(
+            view, asset, agent, self._line(view.chain), self._version
+        )
+        self._count(view.agent, view.severity, 1)
+
+    def _line(self, chain: str) -> ChainLine:
+        line = self._lines.get(chain)
+        if line is None:
+            state = self.chains.get(chain) or ChainState(chain, ChainKind.EVM)
+            line = self._lines[chain] = ChainLine(state)
+        return line
+
+    # --- what is counted -------------------------------------------------------------------
+
+    def _count(self, agent: str, severity: Severity, by: int) -> None:
+        """One more or less row of that severity; the agent counts once, by its worst row."""
+        counts = self._per_agent.get(agent)
+        if counts is None:
+            counts = self._per_agent[agent] = [0, 0, 0]
+            self._by_loudness[0] += 1
+        self._by_loudness[_worst(counts)] -= 1
+        counts[_LOUDNESS[severity]] += by
+        self._by_loudness[_worst(counts)] += 1
+
+    @property
+    def counts(self) -> FleetCounts:
+        """Agents in all and by worst severity."""
+        ok, warning, problem = self._by_loudness
+        return FleetCounts(ok + warning + problem, ok, warning, problem)
+
+    def totals(self) -> list[SymbolTotal]:
+        """The fleet's sums by symbol, over chains and decimals, exact; largest registries
+        first by order of assets."""
+        sums: dict[str, SymbolTotal] = {}
+        for total in self._totals.values():
+            asset = self.assets.get(total.asset)
+            if asset is None:
+                continue
+            seen = sums.get(asset.symbol, SymbolTotal(asset.symbol, asset.decimals, 0, 0))
+            decimals = max(seen.decimals, asset.decimals)
+            amount = seen.amount * 10 ** (decimals - seen.decimals)
+            amount += total.total * 10 ** (decimals - asset.decimals)
+            sums[asset.symbol] = SymbolTotal(
+                asset.symbol, decimals, amount, seen.unknown + total.unknown
+            )
+        return list(sums.values())
+
+    # --- what an operator asks for ---------------------------------------------------------
+
+    def set_filter(self, filter_text: str) -> None:
+        """Show what matches. Raises query.QueryError, and then the old filter stands."""
+        self.query = query.parse(filter_text)
+        self._filter_all()
+
+    def set_problems_only(self, problems_only: bool) -> None:
+        """Hide rows whose severity is OK, on top of the filter."""
+        self.problems_only = problems_only
+        self._filter_all()
+
+    def set_sort(self, sort: SortKey, is_reversed: bool = False) -> None:
+        """Sort by that key; each has its natural direction, which `is_reversed` turns round."""
+        self.sort = sort
+        self.is_reversed = is_reversed
+        self._rebuild()
+
+    def set_frozen(self, is_frozen: bool) -> None:
+        """Freeze the order: rows keep their places, new ones come last, until it is released."""
+        self.is_frozen = is_frozen
+        if not is_frozen:
+            self._rebuild()
+
+    @property
+    def is_descending(self) -> bool:
+        """The direction of the marker: largest, loudest or last first."""
+        return (self.sort in _DESCENDING) is not self.is_reversed
+
+    def cursor_moved(self) -> None:
+        """The cursor was moved: the order rests for a second."""
+        self._rest_until = max(self._rest_until, self.clock.monotonic() + ARRANGE_S)
+
+    def position(self, account: int) -> int | None:
+        """Where a row stands in `order`; None where it is not shown."""
+        if self._positions is None:
+            self._positions = dict(zip(self.order, range(len(self.order)), strict=True))
+        return self._positions.get(account)
+
+    def next_problem(self, account: int | None, step: int = 1) -> int | None:
+        """The next row (`step` -1: the previous) that is not OK, round the end; None if none."""
+        size = len(self.order)
+        start = self.position(account) if account is not None else None
+        at = (-1 if step > 0 else size) if start is None else start
+        for distance in range(1, size + 1):
+            candidate = self.order[(at + step * distance) % size]
+            if self.rows[candidate].view.severity is not Severity.OK:
+                return candidate
+        return None
+
+    # --- order -----------------------------------------------------------------------------
+
+    def arrange(self) -> bool:
+        """Bring the order up to date if it is due; True if it changed.
+
+        Due is at most once a second and not within a second of the cursor's last move.
+        Rows that were taken out of the registry leave at once.
+        """
+        before = self.order_version
+        if self._has_removed:
+            self._drop_removed()
+        now = self.clock.monotonic()
+        if now < self._rest_until:
+            return self.order_version != before
+        ages_move = self.query.timely or self.sort is SortKey.CHECKED
+        if not (self._touched or self._reshaped or ages_move):
+            return self.order_version != before
+        self._rest_until = now + ARRANGE_S
+        if self.is_frozen:
+            self._append_new()
+        elif self._reshaped:
+            self._rebuild()
+        else:
+            self._rearrange(self.rows if ages_move else self._touched)
+        self._touched = set()
+        return self.order_version != before
+
+    def _drop_removed(self) -> None:
+        self._has_removed = False
+        self._sorted = [account for account in self._sorted if account in self.rows]
+        self._touched = {account for account in self._touched if account in self.rows}
+        if self._members is not None:
+            self._members &= self.rows.keys()
+        self._show(self._sorted)
+
+    def _append_new(self) -> None:
+        known = set(self._sorted)
+        self._sorted += [account for account in self.rows if account not in known]
+        if self._members is not None:
+            self._now_ms = self.clock.now_ms()
+            fresh = (account for account in self.rows if account not in known)
+            self._members.update(account for account in fresh if self._matches(account))
+        self._show(self._sorted)
+
+    def _rearrange(self, touched: Iterable[int]) -> None:
+        """Re-sort and re-filter for the rows that changed; all others keep their keys."""
+        moved = False
+        self._now_ms = self.clock.now_ms()
+        keys, rows, key = self._keys, self.rows, self._key
+        for account in touched:
+            new = key(rows[account])
+            if keys.get(account) != new:
+                keys[account] = new
+                moved = True
+        entered = False
+        if self._members is not None:
+            for account in touched:
+                if self._matches(account) is not (account in self._members):
+                    self._members ^= {account}
+                    entered = True
+        if moved:
+            self._sorted.sort(key=keys.__getitem__)
+        if moved or entered:
+            self._show(self._sorted)
+
+    def _rebuild(self) -> None:
+        """Rank (if rows came or went), key, sort and filter every row."""
+        if self._reshaped:
+            self._rank()
+        self._reshaped = self._has_removed = False
+        self._touched = set()
+        key = self._key
+        self._keys = {account: key(row) for account, row in self.rows.items()}
+        self._sorted = sorted(self.rows, key=self._keys.__getitem__)
+        self._filter_all()
+
+    def _filter_all(self) -> None:
+        self._members = None
+        if self.query or self.problems_only:
+            self._now_ms = self.clock.now_ms()
+            self._members = {account for account in self.rows if self._matches(account)}
+        self._show(self._sorted)
+
+    def _matches(self, account: int) -> bool:
+        row = self.rows[account]
+        if self.problems_only and row.view.severity is Severity.OK:
+            return False
+        return self.query.matches(row, self._now_ms)
+
+    def _show(self, accounts: list[int]) -> None:
+        members = self._members
+        order = (
+            list(accounts) if members is None else [each for each in accounts if each in members]
+        )
+        if order != self.order:
+            self.order = order
+            self._positions = None
+            self.order_version += 1
+
+    def _rank(self) -> None:
+        """Rank rows by agent, chain and symbol: the order within equals, whatever the sort."""
+        by_name = sorted({row.view.agent for row in self.rows.values()}, key=_natural)
+        agent_ranks = {agent: rank for rank, agent in enumerate(by_name)}
+        self._names = {
+            "chain": _ranks(row.chain for row in self.rows.values()),
+            "asset": _ranks(asset.symbol for asset in self.assets.values()),
+        }
+        chains = self._names["chain"]
+        ranked = sorted(
+            (agent_ranks[row.view.agent], chains[row.view.chain], account)
+            for account, row in self.rows.items()
+        )
+        self._ranks = {account: rank for rank, (_, _, account) in enumerate(ranked)}
+        self._scale = max((asset.decimals for asset in self.assets.values()), default=0)
+
+    def _key(self, row: FleetRow) -> _Key:
+        """(unknown last, the value with the direction's sign, rank): integers throughout, so
+        that balances of any decimals compare exactly."""
+        rank = self._ranks.get(row.view.account, len(self._ranks))
+        value = self._sort_value(row, rank)
+        if value is None:
+            return (1, 0, rank)
+        return (0, -value if self.is_descending else value, rank)
+
+    def _sort_value(self, row: FleetRow, rank: int) -> int | None:
+        view = row.view
+        match self.sort:
+            case SortKey.SEVERITY:
+                return _LOUDNESS[view.severity]
+            case SortKey.AGENT:
+                return rank
+            case SortKey.CHAIN:
+                return self._names["chain"].get(row.chain)
+            case SortKey.ASSET:
+                return self._names["asset"].get(row.symbol)
+            case SortKey.BALANCE:
+                return self._scaled(view.amount, row.decimals)
+            case SortKey.CHANGE:
+                return self._scaled(view.change_1h, row.decimals)
+            case SortKey.RUNWAY:
+                return view.runway_s
+            case SortKey.STATE:
+                return _LIFE[row.state]
+            case SortKey.CHECKED:
+                return row.checked_ms
+
+    def _scaled(self, amount: int | None, decimals: int) -> int | None:
+        if amount is None:
+            return None
+        scaled: int = amount * 10 ** max(0, self._scale - decimals)
+        return scaled
+
+
+def _worst(counts: Sequence[int]) -> int:
+    return 2 if counts[2] else 1 if counts[1] else 0
+
+
+@lru_cache(maxsize=1 << 17)
+def _natural(name: str) -> tuple[str | int, ...]:
+    """`agent-2` before `agent-10`: runs of digits compare as numbers."""
+    parts = _DIGITS.split(name.lower())
+    return tuple(int(part) if index % 2 else part for index, part in enumerate(parts))
+
+
+def _ranks(names: Iterable[str]) -> dict[str, int]:
+    return {name: rank for rank, name in enumerate(sorted(set(names)))}
