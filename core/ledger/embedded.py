@@ -182,13 +182,7 @@ class EmbeddedLedger:
     def _load(self) -> tuple[Recovered | None, Journal]:
         self._folder.lock()
         try:
-            gc_was_on = gc.isenabled()
-            gc.disable()  # nothing that is loaded can be garbage
-            try:
-                recovered = recover(self._folder)
-            finally:
-                if gc_was_on:
-                    gc.enable()
+            recovered = recover(self._folder)
             if recovered is None:
                 return None, Journal.create(self._folder, secrets.token_bytes(16))
             gc.freeze()  # a full collection over a million accounts would stall the loop

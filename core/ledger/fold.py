@@ -8,7 +8,6 @@ process may outlive its engine; `trim` is for whoever holds the folder.
 
 from __future__ import annotations
 
-import gc
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -56,7 +55,6 @@ def trim(folder: Folder) -> None:
 def main(arguments: list[str]) -> int:
     """Command line of the process; prints the size, or the reason on standard error."""
     directory, upto = Path(arguments[0]), int(arguments[1])
-    gc.disable()  # it builds one state and ends
     try:
         print(fold(RealFolder(directory), upto))
     except (LedgerError, OSError) as error:

@@ -7,7 +7,10 @@ with file and offset. `recover` serves the start, the folding of snapshots and t
 
 from __future__ import annotations
 
+import gc
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from core.ledger.codec import decode_effects
@@ -55,6 +58,23 @@ def snapshots_of(names: list[str]) -> list[str]:
 def recover(folder: Folder, upto: int | None = None) -> Recovered | None:
     """Read the ledger, or what it was after record `upto`; None if the folder holds none.
     Raises LedgerDamaged and OSError."""
+    with _collector_paused():
+        return _recover(folder, upto)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Nothing that is loaded can be garbage, and collecting it costs as much as loading it."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _recover(folder: Folder, upto: int | None) -> Recovered | None:
     names = folder.names()
     notices = [
         f"{folder.where(name)} was left unfinished by a stop; it is not read"
