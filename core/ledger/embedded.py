@@ -223,19 +223,19 @@ class EmbeddedLedger:
 
     async def get_account_transfers(self, filter: AccountFilter) -> list[Transfer]:
         """Transfers that touched an account, by timestamp."""
-        return await self._durable(queries.get_account_transfers(self._begin(), filter))
+        return await self._searched(queries.get_account_transfers(self._begin(), filter))
 
     async def get_account_balances(self, filter: AccountFilter) -> list[AccountBalance]:
         """Balances of a `history` account after each of its transfers."""
-        return await self._durable(queries.get_account_balances(self._begin(), filter))
+        return await self._searched(queries.get_account_balances(self._begin(), filter))
 
     async def query_accounts(self, filter: QueryFilter) -> list[Account]:
         """Accounts that match every field set, by timestamp."""
-        return await self._durable(queries.query_accounts(self._begin(), filter))
+        return await self._searched(queries.query_accounts(self._begin(), filter))
 
     async def query_transfers(self, filter: QueryFilter) -> list[Transfer]:
         """Transfers that match every field set, by timestamp."""
-        return await self._durable(queries.query_transfers(self._begin(), filter))
+        return await self._searched(queries.query_transfers(self._begin(), filter))
 
     async def get_account_balance(self, id: int) -> Balance:
         """Posted debits, credits and credits - debits. Raises AccountUnknown."""
@@ -268,6 +268,16 @@ class EmbeddedLedger:
             self._waiters.append((self._submitted, waiter))
             await waiter
         return answer
+
+    async def _searched(self, steps: queries.Steps[Answer]) -> Answer:
+        """What a search finds, the loop turning between its steps."""
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                answer: Answer = done.value
+                return await self._durable(answer)
+            await asyncio.sleep(0)
 
     def _acknowledge(self, ticket: int) -> None:
         self._synced = ticket

@@ -111,22 +111,22 @@ class Book:
     def get_account_transfers(self, filter: AccountFilter) -> list[Transfer]:
         """Transfers that touched an account, by timestamp."""
         self.expire()
-        return queries.get_account_transfers(self.state, filter)
+        return queries.at_once(queries.get_account_transfers(self.state, filter))
 
     def get_account_balances(self, filter: AccountFilter) -> list[AccountBalance]:
         """Balances of a `history` account after each of its transfers; else an empty list."""
         self.expire()
-        return queries.get_account_balances(self.state, filter)
+        return queries.at_once(queries.get_account_balances(self.state, filter))
 
     def query_accounts(self, filter: QueryFilter) -> list[Account]:
         """Accounts that match every field set, by timestamp."""
         self.expire()
-        return queries.query_accounts(self.state, filter)
+        return queries.at_once(queries.query_accounts(self.state, filter))
 
     def query_transfers(self, filter: QueryFilter) -> list[Transfer]:
         """Transfers that match every field set, by timestamp."""
         self.expire()
-        return queries.query_transfers(self.state, filter)
+        return queries.at_once(queries.query_transfers(self.state, filter))
 
     def get_account_balance(self, id: int) -> Balance:
         """Posted debits, credits and credits - debits. Raises AccountUnknown."""

@@ -1,5 +1,8 @@
 """What can be asked of a ledger's state: look-ups by id, filters by account and by field.
 
+A search over many rows is a generator that pauses every few thousand, so that an event loop can
+turn in between; rows are only ever added after those it was begun with.
+
 A filter that makes no sense (no direction, no limit, an empty span of time) is answered with
 an empty list, as TigerBeetle does, and a `limit` above one request's worth is cut to it.
 """
@@ -7,8 +10,7 @@ an empty list, as TigerBeetle does, and a `limit` above one request's worth is c
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Generator, Sequence
 from operator import attrgetter
 from typing import TypeVar
 
@@ -36,6 +38,9 @@ _QUERY_REVERSED = int(QueryFilterFlags.REVERSED)
 _BY_TIMESTAMP = attrgetter("timestamp")
 
 Row = TypeVar("Row", AccountState, Transfer)
+Found = TypeVar("Found")
+Steps = Generator[None, None, Found]
+STEP = 4_096  # rows looked at between two pauses
 
 
 def lookup_accounts(state: State, ids: Sequence[int]) -> list[Account]:
@@ -66,32 +71,43 @@ def get_accounts_batch(state: State, ids: Sequence[int]) -> dict[int, Balance]:
     return {id_: _balance(account) for id_, account in found if account is not None}
 
 
-def get_account_transfers(state: State, f: AccountFilter) -> list[Transfer]:
+def get_account_transfers(state: State, f: AccountFilter) -> Steps[list[Transfer]]:
     """Transfers that debit or credit an account, as its filter's flags say."""
     account = _account_of(state, f)
     if account is None:
         return []
     rows = account.transfers
-    return [rows[i] for i in _limited(_matching_transfers(rows, f), f.limit)]
+    return [rows[i] for i in (yield from _found_in(rows, f))]
 
 
-def get_account_balances(state: State, f: AccountFilter) -> list[AccountBalance]:
+def get_account_balances(state: State, f: AccountFilter) -> Steps[list[AccountBalance]]:
     """Balances of a `history` account after each transfer that `get_account_transfers` gives."""
     account = _account_of(state, f)
     if account is None or account.history is None:
         return []
     history = account.history
-    return [history[i] for i in _limited(_matching_transfers(account.transfers, f), f.limit)]
+    return [history[i] for i in (yield from _found_in(account.transfers, f))]
 
 
-def query_accounts(state: State, f: QueryFilter) -> list[Account]:
+def query_accounts(state: State, f: QueryFilter) -> Steps[list[Account]]:
     """Accounts by rising timestamp, or falling if the filter is reversed."""
-    return [account.row() for account in _query(state.account_order, f)]
+    # All balances are read in the last step, so that they belong to one moment.
+    return [account.row() for account in (yield from _query(state.account_order, f))]
 
 
-def query_transfers(state: State, f: QueryFilter) -> list[Transfer]:
+def query_transfers(state: State, f: QueryFilter) -> Steps[list[Transfer]]:
     """Transfers by rising timestamp, or falling if the filter is reversed."""
-    return _query(state.transfer_order, f)
+    return (yield from _query(state.transfer_order, f))
+
+
+def at_once(steps: Steps[Found]) -> Found:
+    """Take all steps of a search without a pause."""
+    try:
+        while True:
+            next(steps)
+    except StopIteration as done:
+        found: Found = done.value
+        return found
 
 
 def _check_count(ids: Sequence[int]) -> None:
@@ -102,10 +118,6 @@ def _check_count(ids: Sequence[int]) -> None:
 def _balance(account: AccountState) -> Balance:
     debits, credits_ = account.debits_posted, account.credits_posted
     return Balance(debits, credits_, credits_ - debits)
-
-
-def _limited(indexes: Iterator[int], limit: int) -> Iterator[int]:
-    return islice(indexes, min(limit, BATCH_MAX))
 
 
 def _account_of(state: State, f: AccountFilter) -> AccountState | None:
@@ -135,22 +147,32 @@ def _span(rows: Sequence[Row], f: AccountFilter | QueryFilter, *, back: bool) ->
     return range(high - 1, low - 1, -1) if back else range(low, high)
 
 
-def _matching_transfers(rows: Sequence[Transfer], f: AccountFilter) -> Iterator[int]:
+def _found_in(rows: Sequence[Transfer], f: AccountFilter) -> Steps[list[int]]:
+    """Indexes of an account's transfers that match, up to the limit."""
     debits, credits_ = f.flags & _DEBITS, f.flags & _CREDITS
-    for i in _span(rows, f, back=bool(f.flags & _REVERSED)):
-        row = rows[i]
-        if (
-            ((debits and row.debit_account_id == f.account_id)
-             or (credits_ and row.credit_account_id == f.account_id))
-            and f.user_data_128 in (0, row.user_data_128)
-            and f.user_data_64 in (0, row.user_data_64)
-            and f.user_data_32 in (0, row.user_data_32)
-            and f.code in (0, row.code)
-        ):  # fmt: skip
-            yield i
+    span = _span(rows, f, back=bool(f.flags & _REVERSED))
+    limit = min(f.limit, BATCH_MAX)
+    found: list[int] = []
+    for at in range(0, len(span), STEP):
+        for i in span[at : at + STEP]:
+            row = rows[i]
+            if (
+                ((debits and row.debit_account_id == f.account_id)
+                 or (credits_ and row.credit_account_id == f.account_id))
+                and f.user_data_128 in (0, row.user_data_128)
+                and f.user_data_64 in (0, row.user_data_64)
+                and f.user_data_32 in (0, row.user_data_32)
+                and f.code in (0, row.code)
+            ):  # fmt: skip
+                found.append(i)
+                if len(found) == limit:
+                    return found
+        yield
+    return found
 
 
-def _query(rows: Sequence[Row], f: QueryFilter) -> list[Row]:
+def _query(rows: Sequence[Row], f: QueryFilter) -> Steps[list[Row]]:
+    """Rows that match, up to the limit."""
     if f.flags & ~_QUERY_REVERSED or not _span_valid(f):
         return []
     span = _span(rows, f, back=bool(f.flags & _QUERY_REVERSED))
@@ -163,10 +185,12 @@ def _query(rows: Sequence[Row], f: QueryFilter) -> list[Row]:
     if not asked:
         return [rows[i] for i in span[:limit]]
     found: list[Row] = []
-    for i in span:
-        row = rows[i]
-        if all(getattr(row, name) == value for name, value in asked):
-            found.append(row)
-            if len(found) == limit:
-                break
+    for at in range(0, len(span), STEP):
+        for i in span[at : at + STEP]:
+            row = rows[i]
+            if all(getattr(row, name) == value for name, value in asked):
+                found.append(row)
+                if len(found) == limit:
+                    return found
+        yield
     return found

@@ -13,11 +13,14 @@ import pytest
 
 from core.ledger import (
     Account,
+    AccountFilter,
+    AccountFilterFlags,
     EmbeddedLedger,
     FieldOutOfRange,
     LedgerClosed,
     LedgerDamaged,
     LedgerInUse,
+    QueryFilter,
     TooManyEvents,
     Transfer,
     TransferFlags,
@@ -35,9 +38,8 @@ def accounts(count: int = 2) -> list[Account]:
 
 
 def draft(id_: int, amount: int = 1, **fields: int) -> Transfer:
-    return Transfer(
-        id=id_, debit_account_id=1, credit_account_id=2, amount=amount, ledger=1, code=1, **fields
-    )
+    given = {"id": id_, "debit_account_id": 1, "credit_account_id": 2, "ledger": 1, "code": 1}
+    return Transfer(amount=amount, **(given | fields))
 
 
 async def test_concurrent_callers_share_syncs_and_keep_their_order(tmp_path: Path) -> None:
@@ -236,3 +238,34 @@ def test_importing_the_room_loads_no_backend_client_and_no_screen() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=os.getcwd()
     )
     assert done.stdout.strip() == "set()"
+
+
+async def test_a_search_over_many_rows_lets_the_loop_turn_and_sees_one_moment(
+    tmp_path: Path,
+) -> None:
+    ledger = EmbeddedLedger(tmp_path, ManualClock())
+    await ledger.open()
+    await ledger.create_accounts(accounts())
+    for first in range(1, 32_001, 8_000):
+        await ledger.create_transfers([draft(i, code=1) for i in range(first, first + 8_000)])
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    turning = asyncio.create_task(turn())
+    search = asyncio.create_task(ledger.query_transfers(QueryFilter(code=9, limit=10)))
+    await asyncio.sleep(0)
+    [late] = await ledger.create_transfers([draft(99_999, code=9)])
+    assert late.status is TransferStatus.CREATED
+    assert await search == []
+    assert turns >= 7
+    both = int(AccountFilterFlags.CREDITS)
+    assert await ledger.get_account_transfers(AccountFilter(1, limit=10, flags=both)) == []
+    [found] = await ledger.get_account_transfers(AccountFilter(2, code=9, limit=10, flags=both))
+    assert found.id == 99_999
+    turning.cancel()
+    await ledger.close()
