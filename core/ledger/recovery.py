@@ -91,7 +91,11 @@ def _recover(folder: Folder, upto: int | None) -> Recovered | None:
             raise LedgerDamaged(where, 0, "there are snapshots but no journal")
         return None
     base, damage = newest_snapshot(folder, snapshots, upto)
-    notices += [f"{error}" for error in damage]
+    notices += [
+        f"{error.file}: {error.reason} at byte {error.offset}; what it held is read from older"
+        " files instead"
+        for error in damage
+    ]
     state = base.state if base else State()
     after = base.sequence if base else 0
     if sequence_of(segments[0]) > after + 1:
