@@ -14,27 +14,28 @@ import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from rich.segment import Segment, Segments
-from rich.style import Style
-from textual import work
+from rich.text import Text
+from textual import events, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.command import Provider
-from textual.dom import DOMNode
-from textual.driver import Driver
 from textual.screen import Screen
 
 from core.api import EngineApi, StoreHealth
 from core.model import Clock
-from tui import themes
+from tui import text, themes
 from tui.notices import Notice, Notices
 from tui.options import DeskOptions
 from tui.screens.base import Desk, DeskScreen
 from tui.screens.fleet import FleetScreen
 from tui.session import EventTail, Link, Phase, Session, WallClock
 from tui.widgets.status_bar import rate
+
+if TYPE_CHECKING:
+    from textual.command import Provider
+    from textual.dom import DOMNode
+    from textual.driver import Driver
 
 STYLES = Path(__file__).parent.parent / "styles"
 
@@ -68,7 +69,6 @@ class BursarApp(App[None]):
     CSS_PATH = STYLES / "app.tcss"
     DEFAULT_MODE: ClassVar[str] = "fleet"
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_commands}
-    COMMAND_PALETTE_DISPLAY = "ctrl+p"
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("1", "mode('fleet')", "Fleet", show=False, id="mode.fleet"),
@@ -78,6 +78,7 @@ class BursarApp(App[None]):
         Binding("plus", "rate(1)", "Faster display", show=False, id="display.faster"),
         Binding("minus", "rate(-1)", "Slower display", show=False, id="display.slower"),
         Binding("colon", "command_palette", "go", key_display=":", id="palette.go"),
+        Binding("ctrl+p", "command_palette", "Palette", show=False, id="palette.open"),
         Binding("question_mark", "help", "help", key_display="?", id="help"),
         Binding("q", "quit", "quit", id="quit"),
     ]
@@ -153,6 +154,11 @@ class BursarApp(App[None]):
         """Ctrl+C ends nothing by accident, and says what does."""
         self.notify("press q to leave", markup=False)
 
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """No cursor blinks: a quiet desk sends nothing over the line."""
+        if hasattr(event.widget, "cursor_blink"):
+            event.widget.cursor_blink = False
+
     # --- what happened ---------------------------------------------------------------------
 
     def _tell(self, notices: Iterable[Notice]) -> None:
@@ -199,9 +205,10 @@ class BursarApp(App[None]):
 
     def get_key_display(self, binding: Binding) -> str:
         """Arrows and Enter as signs, unless the terminal wants ASCII."""
-        if not self.options.safe:
-            return "↵" if binding.key == "enter" else super().get_key_display(binding)
-        return {"up": "up", "down": "down"}.get(binding.key) or super().get_key_display(binding)
+        if binding.key == "enter" and not self.options.safe:
+            return "↵"
+        shown = super().get_key_display(binding)
+        return binding.key if self.options.safe and not shown.isascii() else shown
 
     def handle_bindings_clash(self, clashed_bindings: set[Binding], node: DOMNode) -> None:
         """Two of the operator's keys are one: say it once, by name."""
@@ -222,12 +229,14 @@ class BursarApp(App[None]):
 
         Never the local variables: a seed or a password may be among them.
         """
-        error = sys.exc_info()[1]
-        lines = traceback.format_exc(limit=-12)
+        error: BaseException | None = sys.exc_info()[1]
+        lines = traceback.format_exc()
         where = _write_crash(self.options.log_path, lines)
-        said = f"bursar crashed: {type(error).__name__}: {error}\n"
-        said += f"The whole story is in {where}\n" if where else lines
-        self._exit_renderables.append(Segments([Segment(said, Style(bold=True))]))
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        said = [f"bursar crashed: {type(error).__name__}: {error}"]
+        said += [f"The whole story is in {where}"] if where else lines.splitlines()
+        self._exit_renderables.append(Text("\n".join(text.safe(line) for line in said)))
         self._close_messages_no_wait()
 
 

@@ -18,6 +18,8 @@ from tui import text, themes
 from tui.screens.base import DeskScreen
 
 MOST_AGENTS = 20
+AGENT_SCORE = 100.0
+"""An agent whose name holds what was typed comes before any fuzzy match."""
 _LEFT_OUT = frozenset(
     {"command_palette", "move", "edge", "page", "cursor", "top", "bottom", "select"}
 )
@@ -48,7 +50,7 @@ class DeskCommands(Provider):
             if score > 0:
                 yield Hit(score, Content(offer.name), offer.run, text=offer.name, help=offer.help)
         for offer in self._agents(query):
-            yield Hit(0.4, Content(offer.name), offer.run, text=offer.name, help=offer.help)
+            yield Hit(AGENT_SCORE, Content(offer.name), offer.run, text=offer.name, help=offer.help)
 
     def _offers(self) -> Iterator[Offer]:
         screen = self.screen

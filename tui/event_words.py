@@ -40,6 +40,12 @@ def title_of(kind: str) -> str:
     return _TITLES.get(kind) or text.safe(kind).lower().replace("_", " ")
 
 
+def figure(amount: int, decimals: int, *, sign: bool = False) -> str:
+    """Every digit of an amount, without the zeros behind its second place: `-0.264`, `12.40`."""
+    whole, point, places = text.exact(amount, decimals, sign=sign).partition(".")
+    return f"{whole}.{places.rstrip('0').ljust(min(2, len(places)), '0')}" if point else whole
+
+
 def glyph(tone: Tone, signs: text.Glyphs) -> str:
     """One cell for a tone, so that it never is colour alone."""
     if tone is Tone.PROBLEM:
@@ -71,8 +77,8 @@ def _number(record: EventRecord, name: str) -> int:
 
 def _balance(record: EventRecord) -> tuple[str, Tone]:
     decimals, symbol = _number(record, "decimals"), text.symbol(_field(record, "token"))
-    change = text.delta(_number(record, "change"), decimals, 40)
-    new = text.exact(_number(record, "newBalance"), decimals)
+    change = figure(_number(record, "change"), decimals, sign=True)
+    new = figure(_number(record, "newBalance"), decimals)
     said = f"{change} {symbol} on {_field(record, 'chain')}, now {new}"
     emptied = _number(record, "newBalance") == 0 and _number(record, "change") < 0
     return said, Tone.PROBLEM if emptied else Tone.PLAIN

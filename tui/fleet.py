@@ -90,7 +90,6 @@ class FleetModel:
         self._positions: dict[int, int] | None = None
         self._touched: set[int] = set()
         self._reshaped = False
-        self._has_removed = False
         self._rest_until = 0.0
         self._names: dict[str, dict[str, int]] = {}
         self._scale = 0
@@ -122,7 +121,7 @@ class FleetModel:
 
     def apply(self, patch: StatePatch) -> set[int]:
         """Take a patch; answers the ids of rows whose shown text may have changed, removed ones
-        included. The order stays as it is until `arrange`."""
+        included. Those leave the order at once; else it stays as it is until `arrange`."""
         dirty: set[int] = set()
         for chain in patch.chains:
             self.chains[chain.name] = chain
@@ -147,11 +146,12 @@ class FleetModel:
             gone = rows.pop(account, None)
             if gone is not None:
                 self._count(gone.agent, gone.severity, -1)
-                self._has_removed = True
                 dirty.add(account)
         if patch.totals is not None:
             self._totals = {total.asset: total for total in patch.totals}
         self._touched |= dirty
+        if patch.removed:
+            self._drop_removed()
         return dirty
 
     def _take_registry(self, patch: StatePatch, dirty: set[int]) -> None:
@@ -285,17 +285,14 @@ class FleetModel:
         """Bring the order up to date if it is due; True if it changed.
 
         Due is at most once a second and not within a second of the cursor's last move.
-        Rows that were taken out of the registry leave at once.
         """
-        before = self.order_version
-        if self._has_removed:
-            self._drop_removed()
         now = self.clock.monotonic()
         if now < self._rest_until:
-            return self.order_version != before
+            return False
         ages_move = self.query.timely or self.sort is SortKey.CHECKED
         if not (self._touched or self._reshaped or ages_move):
-            return self.order_version != before
+            return False
+        before = self.order_version
         self._rest_until = now + ARRANGE_S
         if self.is_frozen:
             self._append_new()
@@ -307,7 +304,6 @@ class FleetModel:
         return self.order_version != before
 
     def _drop_removed(self) -> None:
-        self._has_removed = False
         self._sorted = [account for account in self._sorted if account in self.rows]
         self._touched = {account for account in self._touched if account in self.rows}
         if self._members is not None:
@@ -348,7 +344,7 @@ class FleetModel:
         """Rank (if rows came or went), key, sort and filter every row."""
         if self._reshaped:
             self._rank()
-        self._reshaped = self._has_removed = False
+        self._reshaped = False
         self._touched = set()
         key = self._key
         self._keys = {account: key(row) for account, row in self.rows.items()}

@@ -110,6 +110,8 @@ def _ansi() -> Theme:
             "desk-rule": "ansi_bright_black",
             "desk-bar": "ansi_default",
             "desk-cursor": "ansi_blue",
+            "ansi-background": "ansi_black",
+            "ansi-foreground": "ansi_white",
             "border": "ansi_bright_black",
             "border-blurred": "ansi_bright_black",
             "scrollbar": "ansi_bright_black",

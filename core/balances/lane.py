@@ -73,6 +73,7 @@ class Lane:
         self._clock = clock
         self._on_store = on_store
         self._waiting: list[Event] = []  # facts about chain and endpoints the store has not got
+        self._telling = asyncio.Lock()  # one batch at a time, so that they stay in order
         self._endpoints: Mapping[str, EndpointState] = {}
         self._forked_below: int | None = None  # a fork the store has not been told of
         self._stuck: asyncio.Task[Reading] | None = None
@@ -300,19 +301,13 @@ class Lane:
             failures=failures,
             forked_below=self._forked_below,
         )
-        waiting, self._waiting = self._waiting, []
-        events = [
-            *waiting,
-            *retaken.events,
-            *changed_events(
-                book, self._cache.assets, retaken.difference, reading.block.number, time_ms
-            ),
-        ]
-        try:
-            records = await self._store.record(sweep, events)
-        except BaseException:
-            self._waiting = waiting + self._waiting
-            raise
+        told = changed_events(
+            book, self._cache.assets, retaken.difference, reading.block.number, time_ms
+        )
+        async with self._telling:
+            waiting = tuple(self._waiting)
+            records = await self._store.record(sweep, [*waiting, *retaken.events, *told])
+            del self._waiting[: len(waiting)]
         self._forked_below = None
         self._on_store("")
         self._publish(records)
@@ -378,16 +373,14 @@ class Lane:
         moved = self._cache.judge_chain(self.name, now_ms)
         if moved is not None:
             self._tell_later(moved)
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
-            try:
-                self._publish(await self._store.append(waiting))
-            except StoreError as error:
-                self._waiting = waiting + self._waiting
-                self._store_failed(error)
-            except BaseException:
-                self._waiting = waiting + self._waiting
-                raise
+        async with self._telling:
+            if self._waiting:
+                waiting = tuple(self._waiting)
+                try:
+                    self._publish(await self._store.append(waiting))
+                    del self._waiting[: len(waiting)]
+                except StoreError as error:
+                    self._store_failed(error)
 
     def _look_at_endpoints(self, now_ms: int) -> None:
         health = self._reader.health()
@@ -409,10 +402,10 @@ class Lane:
         self._endpoints = {endpoint.url: endpoint.state for endpoint in health}
 
     def _tell_later(self, event: Event) -> None:
-        self._waiting.append(event)
-        if len(self._waiting) > _WAITING_EVENTS:
-            lost = self._waiting.pop(0)
-            log.error("%s was never stored: the store fails", lost.TYPE, extra={"chain": self.name})
+        if len(self._waiting) < _WAITING_EVENTS:
+            self._waiting.append(event)
+        else:
+            log.error("%s is not stored: the store fails", event.TYPE, extra={"chain": self.name})
 
     def _publish(self, records: Sequence[EventRecord]) -> None:
         if records:

@@ -62,6 +62,7 @@ class SyncWorker:
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._ended.set()
+        self._begun = False
         self._schedules = {
             name: _Schedule(
                 Lane(
@@ -82,6 +83,7 @@ class SyncWorker:
         been loaded. Cancelled, it gives its leases back."""
         self._stopping.clear()
         self._ended.clear()
+        self._begun = True
         try:
             async with asyncio.TaskGroup() as group:
                 cycles = [group.create_task(self._drive(s)) for s in self._schedules.values()]
@@ -109,11 +111,14 @@ class SyncWorker:
         back. Returns when everything has ended."""
         self._stopping.set()
         await self._ended.wait()
+        for schedule in self._schedules.values():
+            schedule.abandon()  # who asked before `run` began
 
     async def read_now(self, chains: Sequence[str] = ()) -> list[CycleReport]:
         """Read these chains (all, if empty), due or not, and return when they were read: by a
-        cycle that began after this call. Raises KeyError for a chain without a reader."""
-        if self._ended.is_set():
+        cycle that began after this call; asked before `run` has begun, by its first one. Raises
+        KeyError for a chain without a reader."""
+        if self._begun and self._ended.is_set():
             names = chains or list(self._schedules)
             return [CycleReport(name, error="the sync worker is not running") for name in names]
         waits = [self._schedules[name].request() for name in chains or self._schedules]
@@ -192,6 +197,7 @@ class SyncWorker:
         """The past day from the store, beside the first cycles."""
         try:
             await load_past(self._store, self._cache, self._clock)
+            await reconsider(self._cache, self._cache.moving())
         except StoreError as error:  # no deltas until the day has been seen anew
             log.error("history not loaded: %s", error)
 

@@ -64,7 +64,7 @@ class ChainSettings(Section, frozen=True):
     endpoints: tuple[str, ...] = ()
     """URLs in order of preference; `${NAME}` is replaced from the environment."""
     chain_id: int | None = None
-    """EIP-155 id the endpoints must state; learnt from the first one if left out."""
+    """EIP-155 id (network id on XRPL) the endpoints must state; learnt if left out."""
     requests_per_second: int = 0
     """Pacing per endpoint; 0 leaves it to what the endpoint says."""
     interval: Duration | None = None

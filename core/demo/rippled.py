@@ -114,8 +114,8 @@ class RippledServer:
         await self.stop()
 
     def touch(self, number: int, addresses: Sequence[str]) -> None:
-        """State which accounts the transactions of a ledger changed, for the transactions
-        stream: one Payment each."""
+        """Let the transactions stream name just these for a ledger, one Payment each. Else it
+        names every account that was ever asked for and changed."""
         self._touched[number] = tuple(addresses)
 
     # --- faults -----------------------------------------------------------------------------
@@ -238,7 +238,10 @@ class RippledServer:
         active = self._faults.current()
         if active is not None and active.fault in (Fault.TIMEOUT, Fault.STALE):
             return
-        touched = self._touched.get(ledger.number, ())
+        touched: tuple[str, ...] = ()
+        if any("transactions" in streams for streams in self._subscribers.values()):
+            stated = self._touched.get(ledger.number)
+            touched = self._replies.touched(ledger.number) if stated is None else stated
         closed = msgspec.json.encode(self._replies.ledger_closed(ledger, len(touched)))
         moved = [
             msgspec.json.encode(self._replies.transaction(ledger, account)) for account in touched

@@ -93,6 +93,7 @@ class LedgerReplies:
         self, chain: SimulatedChain, faults: FaultPlan, lines: LinesOf, fees: Fees, page: int
     ) -> None:
         self.served = 0  # account_info and account_lines answered with a result
+        self.asked: set[str] = set()  # every account that anyone asked for
         self._chain = chain
         self._faults = faults
         self._lines = lines
@@ -132,6 +133,7 @@ class LedgerReplies:
         """Written out by hand: the one reply that is sent ten thousand times a cycle."""
         ledger = self._ledger_asked(command)
         account = command.account
+        self.asked.add(account)
         balance = self._chain.balance(account, None, ledger.number)
         if balance is None:
             raise _NotFound(account, ledger)
@@ -149,6 +151,7 @@ class LedgerReplies:
 
     def _account_lines(self, command: Command) -> dict[str, Json]:
         ledger = self._ledger_asked(command)
+        self.asked.add(command.account)
         if self._chain.balance(command.account, None, ledger.number) is None:
             raise _NotFound(command.account, ledger)
         self.served += 1
@@ -288,6 +291,15 @@ class LedgerReplies:
         if found is None or found.number > self.head().number:
             raise Refused("lgrNotFound", 21, "ledgerNotFound")
         return found
+
+    def touched(self, number: int) -> tuple[str, ...]:
+        """Of the accounts ever asked for, those that this ledger changed."""
+        return tuple(a for a in self.asked if self._state(a, number) != self._state(a, number - 1))
+
+    def _state(self, account: str, number: int) -> tuple[object, ...]:
+        balance = self._chain.balance(account, None, number)
+        owned = self._chain.owner_count(account, number)
+        return balance, owned, tuple(self._lines(account, number))
 
     def ledger_closed(self, ledger: BlockRef, transactions: int) -> dict[str, Json]:
         """The ledger stream's message; `transactions` is how many the ledger holds."""

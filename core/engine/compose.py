@@ -68,6 +68,7 @@ def build_reader(
         return XrplReader(
             chain.name,
             urls,
+            chain_id=chain.chain_id,
             clock=clock,
             memory=memory,
             interval_s=interval_s,
@@ -79,6 +80,7 @@ def build_reader(
     return TronReader(
         chain.name,
         urls,
+        chain_id=chain.chain_id,
         clock=clock,
         memory=memory,
         interval_s=interval_s,

@@ -56,6 +56,7 @@ log = logging.getLogger("bursar.engine")
 
 _TICK_S = 0.25
 _EVENT_PAGE = 1_000
+_LAST_LINES_S = 2.0
 
 
 class EngineMode(StrEnum):
@@ -192,7 +193,8 @@ class Engine:
             self._bus,
             self._clock,
             intervals_ms=self._intervals_ms,
-            worker=self._instance,
+            # A name that outlives the process: after a crash the next engine takes up its leases.
+            worker=f"engine {self.settings.settlement.node_id}",
             lease_ms=int(polling.lease),
             batch=polling.batch or None,
             push=polling.push,
@@ -209,20 +211,37 @@ class Engine:
             workers.append(group.create_task(house, name="housekeeping"))
             size = watch_size(self._store, self._clock, self._note_size, self._note_store)
             workers.append(group.create_task(size, name="store size"))
-            if settings.log.events:
-                lines = EventLines(
-                    self._store,
-                    self._bus,
-                    self._clock,
-                    self.directory.logs / "events.jsonl",
-                    rotate_bytes=settings.log.rotate_bytes,
-                    keep_files=settings.log.keep_files,
-                )
+            lines = self._event_lines()
+            if lines is not None:
                 workers.append(group.create_task(lines.run(), name="event lines"))
             await self._stopping.wait()
             await self._worker.stop()
+            await self._publish(EngineStopped(timestamp=self._clock.now_ms(), reason="closed"))
+            if lines is not None:
+                await self._last_lines(lines)
             for worker in workers:
                 worker.cancel()
+
+    def _event_lines(self) -> EventLines | None:
+        log_settings = self.settings.log
+        if not log_settings.events:
+            return None
+        return EventLines(
+            self._store,
+            self._bus,
+            self._clock,
+            self.directory.logs / "events.jsonl",
+            rotate_bytes=log_settings.rotate_bytes,
+            keep_files=log_settings.keep_files,
+        )
+
+    async def _last_lines(self, lines: EventLines) -> None:
+        """Give the file a moment to take the last events; it catches up at the next start."""
+        ends = self._clock.monotonic() + _LAST_LINES_S
+        while lines.written < self._bus.last and not lines.error:
+            if self._clock.monotonic() > ends:
+                return
+            await self._clock.sleep(0.02)
 
     async def wait_failed(self) -> None:
         """Wait until a service fails (raises its error) or the engine is closed (returns)."""
@@ -236,15 +255,21 @@ class Engine:
         self._stopping.set()
         if self._services is not None:
             await asyncio.wait({self._services})
-            error = None if self._services.cancelled() else self._services.exception()
+            if not self._services.cancelled() and (error := self._services.exception()):
+                await self._record_failure(error)
             self._services = None
-            reason = "failed: " + _causes(error) if error else "closed"
-            try:
-                await self._publish(EngineStopped(timestamp=self._clock.now_ms(), reason=reason))
-            except StoreError as failed:
-                log.error("the stop could not be recorded: %s", failed)
         await self._owned.aclose()
         self.directory.release()
+
+    async def _record_failure(self, error: BaseException) -> None:
+        reason = _causes(error)
+        log.error("the engine failed: %s", reason, exc_info=error, extra={"component": "engine"})
+        try:
+            await self._publish(
+                EngineStopped(timestamp=self._clock.now_ms(), reason=f"failed: {reason}")
+            )
+        except StoreError as failed:
+            log.error("the stop could not be recorded: %s", failed)
 
     # --- state -----------------------------------------------------------------------------
 

@@ -50,6 +50,7 @@ class EventLines:
         keep_files: int = 5,
     ) -> None:
         self.error = ""
+        self.written = 0  # the newest sequence number in the file
         self._store = store
         self._bus = bus
         self._clock = clock
@@ -70,6 +71,7 @@ class EventLines:
                             await _in(thread, self._file.append, encode_lines(records))
                             seq = records[-1].seq
                             await self._store.set_cursor(_READER, seq)
+                        self.written = seq
                         self._note("")
                     except (OSError, StoreError) as error:
                         self._note(f"{self._file.path}: events are not written: {error}")

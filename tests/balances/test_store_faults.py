@@ -87,6 +87,7 @@ async def test_two_workers_read_no_row_twice_in_a_lease_and_lose_none(tmp_path: 
         reader = made.readers["base"]
         async with running(made):
             run = asyncio.create_task(second.run())
+            await until(lambda: second.cycles()["base"] == 1)
             for turn in range(4):
                 made.put("agent-1", "base", 100 + turn)
                 await made.clock.advance(INTERVAL_S)

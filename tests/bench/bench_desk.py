@@ -14,11 +14,15 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from typing import NamedTuple
 
 from tests.bench.figures import Figure
+from tests.desk.fleets import ASSETS, NOW_MS, history_over
+from tui.widgets.history_chart import RANGES, Shown, draw
 
 COLUMNS, LINES = 200, 60
+DRAWINGS = 20
 
 
 class Phase(NamedTuple):
@@ -134,4 +138,24 @@ def run() -> list[Figure]:
             "0",
             mine["idle"].bytes == 0,
         ),
+        *(chart_figure(changes) for changes in (300, 10_000)),
     ]
+
+
+def chart_figure(changes: int) -> Figure:
+    """One drawing of a history over thirty days, 120 x 20 cells."""
+    span = RANGES["30d"]
+    shown = Shown(history_over(span, changes), ASSETS[1], NOW_MS - span, NOW_MS)
+    draw(shown, 120, 20)
+    started = time.process_time()
+    for _ in range(DRAWINGS):
+        draw(shown, 120, 20)
+    cost_ms = (time.process_time() - started) / DRAWINGS * 1000
+    points = len(shown.history.points)
+    return Figure(
+        f"history chart: one drawing of {changes:,} readings",
+        cost_ms,
+        "ms CPU",
+        f"{points:,} changes",
+        goal="about 5 ms",
+    )

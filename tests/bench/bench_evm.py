@@ -176,21 +176,20 @@ async def aggregate_cost(url: str, fleet: Fleet) -> Cost:
 
 
 async def latency_figure(anvil: Anvil, fleet: Fleet) -> Figure:
-    """A cycle behind 100 ms per request, beside one round trip through the same proxy."""
+    """A cycle behind 100 ms per request: how much longer than through the same proxy without
+    latency, counted in round trips."""
     async with proxied(anvil.url) as proxy:
+        near = await cycle_cost(anvil, proxy.url, fleet, 5)
         proxy.delay_s = LATENCY_S
-        async with httpx.AsyncClient() as client:
-            body = {"jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": []}
-            trip = await measured(lambda _: client.post(proxy.url, json=body), 5)
         cycle = await cycle_cost(anvil, proxy.url, fleet, 5)
-    trips = cycle.wall_s / trip.wall_s
+    trips = (cycle.wall_s - near.wall_s) / LATENCY_S
     return Figure(
         f"EVM cycle, {AGENTS:,} agents x 3, 100 ms per request",
         cycle.wall_s * 1000,
         "ms",
-        f"one round trip, {trip.wall_s * 1000:.0f} ms",
+        f"{near.wall_s * 1000:.0f} ms without latency",
         trips,
-        "<= 3 round trips",
+        "<= 3 round trips of waiting",
         trips <= 3,
     )
 

@@ -30,9 +30,12 @@ MISSING = "anvil is not installed (make test installs it where npm is): no tests
 
 
 def find() -> Path | None:
-    """The native anvil executable, if there is one."""
+    """The native anvil executable, if there is one. Raises FileNotFoundError if $BURSAR_ANVIL
+    names one that is not there."""
     named = os.environ.get("BURSAR_ANVIL")
     if named:
+        if not Path(named).is_file():
+            raise FileNotFoundError(f"BURSAR_ANVIL names {named}, and there is no such file")
         return Path(named)
     native = sorted(NPM.glob("@foundry-rs/anvil-*/bin/anvil*"))
     if native:

@@ -20,6 +20,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.anvil)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line for all tests that were skipped for want of the node."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    count = sum(node.MISSING in str(report.longrepr) for report in skipped)
+    if count:
+        terminalreporter.write_line(f"{node.MISSING} ({count} skipped)", yellow=True)
+
+
 @pytest.fixture(scope="session")
 def anvil() -> Iterator[Anvil]:
     """A node shared by the session: tests leave its earlier blocks alone."""

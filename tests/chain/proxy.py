@@ -32,9 +32,13 @@ class RpcRefusal(Exception):
 
 
 class Proxy:
-    """The proxy's state. `rule(method, params)` may raise RpcRefusal for single calls;
-    `accepts_batches` False refuses JSON-RPC arrays; `largest_body` and `largest_answer` in
-    bytes answer 413; `stuck_at` goes with Fault.STALE; `delay_s` is a round trip's latency."""
+    """The proxy's state.
+
+    `rule(method, params)` may raise RpcRefusal for single calls; `accepts_batches` False refuses
+    JSON-RPC arrays. Bodies and answers above `largest_body` and `largest_answer` bytes get 413,
+    a body above `silent_above` is never answered. `stuck_at` goes with Fault.STALE; `delay_s`
+    is a round trip's latency.
+    """
 
     def __init__(self, target: str) -> None:
         self.target = target
@@ -45,16 +49,17 @@ class Proxy:
         self.delay_s = 0.0
         self.largest_body: int | None = None
         self.largest_answer: int | None = None
+        self.silent_above: int | None = None
         self.accepts_batches = True
         self.rule: Callable[[str, list[Json]], None] | None = None
         self.seen: Counter[str] = Counter()
         self.bodies: list[int] = []
         self._client = httpx.AsyncClient(timeout=60)
-        self._open: set[asyncio.StreamWriter] = set()
+        self._open: dict[asyncio.StreamWriter, asyncio.Task[object] | None] = {}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, kept alive."""
-        self._open.add(writer)
+        self._open[writer] = asyncio.current_task()
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -69,8 +74,10 @@ class Proxy:
                     return
         except (asyncio.IncompleteReadError, ConnectionError):
             return
+        except asyncio.CancelledError:
+            return  # by close(); asyncio's streams would print it as an error
         finally:
-            self._open.discard(writer)
+            self._open.pop(writer, None)
             writer.close()
 
     async def _answer(self, body: bytes, writer: asyncio.StreamWriter) -> bool:
@@ -80,7 +87,8 @@ class Proxy:
         for call in calls:
             self.seen[call["method"]] += 1
         self.bodies.append(len(body))
-        if self.fault is Fault.TIMEOUT:
+        silent = self.silent_above is not None and len(body) > self.silent_above
+        if silent or self.fault is Fault.TIMEOUT:
             await asyncio.sleep(3600)
         if self.fault is Fault.TOO_MANY:
             return self._write(writer, 429, b"slow down", f"Retry-After: {self.retry_after_s}\r\n")
@@ -135,9 +143,13 @@ class Proxy:
         return True
 
     async def close(self) -> None:
-        """Drop every connection."""
+        """Drop every connection, those that were to hang for ever too."""
+        serving = [task for task in self._open.values() if task is not None]
         for writer in self._open:
             writer.transport.abort()
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
         await self._client.aclose()
 
 

@@ -171,6 +171,24 @@ async def test_answers_that_are_too_large_teach_smaller_chunks_too(
     assert list(reading.amounts) == fleet.amounts()
 
 
+async def test_time_outs_teach_smaller_chunks_from_one_reading_to_the_next(
+    fleet: Fleet, reader_for: MakeReader, proxy: Proxy
+) -> None:
+    proxy.silent_above = 6_000
+    reader = reader_for(proxy.url, timeout_s=0.3, interval_s=5)
+    requests = fleet.requests()
+    chunks = []
+    for _ in range(4):
+        try:
+            reading = await reader.read(requests)
+            break
+        except ChainUnreachableError:
+            chunks.append(reader.health()[0].chunk)
+    assert list(reading.amounts) == fleet.amounts()
+    assert chunks == sorted(chunks, reverse=True)
+    assert reader.health()[0].chunk < 900
+
+
 async def test_too_little_gas_teaches_smaller_chunks(
     fleet: Fleet, reader_for: MakeReader, proxy: Proxy
 ) -> None:

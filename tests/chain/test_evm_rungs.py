@@ -117,6 +117,24 @@ async def test_the_largest_number_and_zero_are_values(
     assert reading.reasons == {}
 
 
+async def test_a_token_that_burns_all_gas_costs_a_large_fleet_two_requests_more(
+    anvil: Anvil, reader_for: MakeReader
+) -> None:
+    good, burner = bytes([0xE6]) * 20, bytes([0xE7]) * 20
+    anvil.set_code(good, tokens.FROM_ADDRESS)
+    anvil.set_code(burner, tokens.BURNS_ALL_GAS)
+    assets = [token(34, burner), token(35, good)]
+    wallets = [wallet(i) for i in range(1_500)]
+    requests = [Request("0x" + w.hex(), a) for w in wallets for a in assets]
+    reader = reader_for(anvil.url)
+    await reader.read(requests)
+    reading = await reader.read(requests)
+    assert reading.requests_sent == 2 + 2  # head and scan; two wallets' reads of the burner
+    assert list(reading.amounts[1::2]) == [int.from_bytes(w[-2:], "big") for w in wallets]
+    assert set(reading.amounts[0::2]) == {None}
+    assert all("ran out of gas" in reason for reason in reading.reasons.values())
+
+
 async def test_a_token_dearer_than_the_cap_is_still_read(
     anvil: Anvil, reader_for: MakeReader
 ) -> None:
@@ -271,18 +289,61 @@ async def test_foreign_code_at_multicalls_address_is_not_trusted(
     assert reader.health()[0].rung == "batch"
 
 
-@pytest.mark.parametrize("pin", ["number", "latest"])
-async def test_without_pins_by_hash_the_block_words_prove_the_block(
-    anvil: Anvil, fleet: Fleet, reader_for: MakeReader, pin: str
-) -> None:
+def only(pin: str) -> Callable[[str, list[Json]], None]:
+    """A node that takes no block parameter better than `pin`."""
+
     def rule(method: str, params: list[Json]) -> None:
-        if method != "eth_call":
+        if method not in ("eth_call", "eth_getBalance"):
             return
         if isinstance(params[1], dict) or (pin == "latest" and params[1] != "latest"):
             raise RpcRefusal(-32602, "invalid argument 1: cannot unmarshal block")
 
+    return rule
+
+
+@pytest.mark.parametrize("pin", ["number", "latest"])
+async def test_without_block_words_the_block_is_looked_at_again_afterwards(
+    anvil: Anvil, fleet: Fleet, reader_for: MakeReader, pin: str
+) -> None:
     async with proxied(anvil.url) as proxy:
-        proxy.rule = rule
+        proxy.rule = only(pin)
+        reader = reader_for(proxy.url, rungs=[named("batch")])
+        reading = await reader.read(fleet.requests())
+        assert list(reading.amounts) == fleet.amounts()
+        assert reading.block.number == reading.first_block == anvil.head()
+        expected = Consistency.PINNED if pin == "number" else Consistency.SPREAD
+        assert reading.consistency is expected
+
+
+async def test_blocks_that_pass_during_a_sweep_at_the_latest_are_a_spread(
+    anvil: Anvil, fleet: Fleet, reader_for: MakeReader
+) -> None:
+    refuse = only("latest")
+
+    def moving(method: str, params: list[Json]) -> None:
+        refuse(method, params)
+        if method == "eth_call":
+            anvil.mine()
+
+    async with proxied(anvil.url) as proxy:
+        proxy.rule = refuse
+        reader = reader_for(proxy.url)
+        before = await reader.read(fleet.requests())
+        proxy.rule = moving
+        proxy.largest_body = 8_000  # several slices
+        reading = await reader.read(fleet.requests())
+    assert reading.consistency is Consistency.SPREAD
+    assert before.block.number < reading.first_block < reading.block.number
+    assert list(reading.amounts) == fleet.amounts()
+
+
+@pytest.mark.parametrize("pin", ["number", "latest"])
+async def test_without_pins_by_hash_the_block_words_prove_the_block(
+    anvil: Anvil, fleet: Fleet, reader_for: MakeReader, pin: str
+) -> None:
+
+    async with proxied(anvil.url) as proxy:
+        proxy.rule = only(pin)
         reading = await reader_for(proxy.url).read(fleet.requests())
     assert list(reading.amounts) == fleet.amounts()
     assert reading.block.number == anvil.head()

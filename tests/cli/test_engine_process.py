@@ -166,3 +166,4 @@ async def test_files_of_an_engine_are_for_its_owner_only(tmp_path: Path) -> None
     finally:
         engine.terminate()
         await engine.wait()
+    assert b"ENGINE_STOPPED" in lines.read_bytes()

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import serve as serve_websocket
 
-from core.chains.evm import multicall
+from core.chains.evm import multicall, push
 from core.chains.evm.address import AddressError, checksum, keccak256, normalise, to_bytes
 from core.chains.evm.heads import HeadRing, Verdict
+from core.chains.evm.ladder import check
 from core.chains.evm.plan import Plan
-from core.model import Asset, BlockRef, Request
+from core.chains.evm.push import HeadFeed
+from core.chains.evm.scanner import BlockWords
+from core.chains.failures import EndpointError, FailureKind
+from core.model import Asset, BlockRef, EndpointState, Request
+from tests.clock import TestClock, until
 
 # From EIP-55 itself.
 CHECKSUMMED = [
@@ -174,6 +183,79 @@ def test_the_hand_codec_agrees_with_eth_abi() -> None:
     for size in range(0, len(answer), 16):
         with pytest.raises(multicall.MulticallLayoutError):
             multicall.decode(answer[:size], 5, 2)
+
+
+WORDS = BlockWords(8453, 100, 5_000, "0x" + "aa" * 32)
+HEADER = BlockRef(100, "0x" + "bb" * 32, 5_000_000, "0x" + "aa" * 32)
+
+
+def test_block_words_that_agree_prove_the_block() -> None:
+    check(WORDS, HEADER, 8453, "hash")
+    check(WORDS._replace(parent="0x" + "00" * 32), HEADER, 8453, "hash")  # node did not know it
+    # A rollup that answers with another chain's block number.
+    check(WORDS._replace(number=7, parent="0x" + "cc" * 32), HEADER, 8453, "number")
+    check(WORDS._replace(time_s=6_000), HEADER, None, "latest")
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        (WORDS._replace(chain_id=1), FailureKind.WRONG_CHAIN),
+        (WORDS._replace(time_s=4_988), FailureKind.INCONSISTENT),
+        (WORDS._replace(parent="0x" + "cc" * 32), FailureKind.INCONSISTENT),
+    ],
+)
+def test_block_words_that_differ_tell_on_the_node(words: BlockWords, kind: FailureKind) -> None:
+    with pytest.raises(EndpointError) as raised:
+        check(words, HEADER, 8453, "hash")
+    assert raised.value.kind is kind
+
+
+@asynccontextmanager
+async def pushing(*messages: str) -> AsyncIterator[HeadFeed]:
+    """A feed from a WebSocket server that says so to every subscriber and then falls silent."""
+
+    async def serve(socket: ServerConnection) -> None:
+        await socket.recv()
+        for message in messages:
+            await socket.send(message)
+        await socket.wait_closed()
+
+    async with serve_websocket(serve, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        yield HeadFeed("base", [f"ws://127.0.0.1:{port}"], TestClock())
+
+
+SUBSCRIBED = '{"jsonrpc":"2.0","id":1,"result":"0x1"}'
+REFUSED = '{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"no notifications here"}}'
+
+
+@pytest.mark.parametrize(
+    ("messages", "reason"),
+    [
+        ((SUBSCRIBED,), "time-out: no head for 0 s"),
+        ((REFUSED,), "method not supported: newHeads:"),
+        ((SUBSCRIBED, "<html>"), "not JSON-RPC"),
+        ((SUBSCRIBED, '{"params":{"result":{"number":"0x1"}}}'), "not JSON-RPC"),
+    ],
+)
+async def test_a_push_endpoint_that_fails_backs_off_and_says_why(
+    messages: tuple[str, ...], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(push, "FIRST_SILENCE_S", 0.2)
+    async with pushing(*messages) as feed, aclosing(feed.heads()) as heads:
+        waiting = asyncio.ensure_future(anext(heads))
+        (health,) = feed.health().values()
+
+        def backing_off() -> bool:
+            nonlocal health
+            (health,) = feed.health().values()
+            return health.state is EndpointState.BACKING_OFF
+
+        await until(backing_off, "back-off")
+        assert health.last_error.startswith(reason)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
 
 
 def block(number: int, fork: str = "a") -> BlockRef:

@@ -15,10 +15,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Button, Input, Label, SelectionList, Static
+from textual.widgets import Button, Input, Label, Static
 
 from core.model import BursarError
 from tui import text
+from tui.widgets.list_table import Cell, Col, Item, ListTable, Tone
 
 
 class Confirm(ModalScreen[bool]):
@@ -42,11 +43,12 @@ class Confirm(ModalScreen[bool]):
             box.border_title = Content(self._title)
             yield Static(Content(self._words), classes="dialog-words")
             with Horizontal(classes="dialog-buttons"):
-                yield Button("Cancel", id="no")
+                yield Button("Cancel", id="no", compact=True)
                 yield Button(
                     Content(self._yes),
                     id="yes",
                     variant="error" if self._dangerous else "primary",
+                    compact=True,
                 )
 
     def on_mount(self) -> None:
@@ -116,8 +118,8 @@ class Form(ModalScreen[Answer | None], Generic[Answer]):
                     )
             yield Static(id="sentence", classes="dialog-words")
             with Horizontal(classes="dialog-buttons"):
-                yield Button("Cancel", id="no")
-                yield Button(Content(self._yes), id="yes", variant="primary")
+                yield Button("Cancel", id="no", compact=True)
+                yield Button(Content(self._yes), id="yes", variant="primary", compact=True)
 
     def on_mount(self) -> None:
         """The first field that is still empty has the focus."""
@@ -167,40 +169,50 @@ class Choose(ModalScreen[tuple[str, ...] | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Cancel", id="choose.cancel"),
-        Binding("enter", "done", "Done", priority=True, id="choose.done"),
-        Binding("j", "down", "Down", show=False, id="choose.down"),
-        Binding("k", "up", "Up", show=False, id="choose.up"),
+        Binding("space", "tick", "Tick", id="choose.tick"),
+        Binding("enter", "done", "Done", id="choose.done"),
     ]
 
     def __init__(
-        self, title: str, choices: Sequence[tuple[str, str]], chosen: Sequence[str]
+        self, title: str, choices: Sequence[tuple[str, str, str]], chosen: Sequence[str]
     ) -> None:
+        """`choices` are key, name and what it means."""
         super().__init__(classes="dialog")
         self._title = title
         self._choices = tuple(choices)
-        self._chosen = frozenset(chosen)
+        self._chosen = set(chosen)
 
     def compose(self) -> ComposeResult:
         """The list; Space ticks, Enter is done."""
         with Vertical(classes="dialog-box") as box:
             box.border_title = Content(self._title)
-            yield SelectionList[str](
-                *[(Content(words), key, key in self._chosen) for key, words in self._choices]
-            )
+            yield ListTable((Col("", 3), Col("COLUMN", 10), Col("WHAT IT SAYS", 20, grow=True)))
             yield Static("space ticks, enter keeps, esc leaves", classes="dialog-words")
 
-    def action_down(self) -> None:
-        """One line down."""
-        self.query_one(SelectionList).action_cursor_down()
+    def on_mount(self) -> None:
+        """As many lines as there are choices, where the terminal has them."""
+        table = self.query_one(ListTable)
+        table.styles.height = len(self._choices) + 1
+        table.focus()
+        self._show()
 
-    def action_up(self) -> None:
-        """One line up."""
-        self.query_one(SelectionList).action_cursor_up()
+    def _show(self) -> None:
+        items = []
+        for key, name, words in self._choices:
+            ticked = key in self._chosen
+            tone = Tone.PLAIN if ticked else Tone.DIM
+            mark = Cell("[x]" if ticked else "[ ]", Tone.OK if ticked else Tone.DIM)
+            items.append(Item(key, (mark, Cell(name, tone), Cell(words, Tone.DIM))))
+        self.query_one(ListTable).show(items)
+
+    def action_tick(self) -> None:
+        """Tick the line under the cursor, or take the tick away."""
+        self._chosen ^= {self.query_one(ListTable).cursor}
+        self._show()
 
     def action_done(self) -> None:
         """Keep what is ticked."""
-        ticked = set(self.query_one(SelectionList).selected)
-        self.dismiss(tuple(key for key, _ in self._choices if key in ticked))
+        self.dismiss(tuple(key for key, _, _ in self._choices if key in self._chosen))
 
     def action_leave(self) -> None:
         """Leave everything as it was."""

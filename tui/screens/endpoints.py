@@ -62,7 +62,9 @@ class EndpointsScreen(DeskScreen):
 
     def body(self) -> Iterable[Widget]:
         """The table, and the words for the line under the cursor."""
-        yield ListTable(COLS, empty="no chain is configured: add [[chain]] to the config")
+        yield ListTable(
+            COLS, empty="no chain is configured: add [[chain]] to the config", signs=self.desk.signs
+        )
         yield Static(id="endpoint-words", classes="words-pane")
 
     def follow(self) -> None:
@@ -94,20 +96,21 @@ class EndpointsScreen(DeskScreen):
     def _chain_item(self, chain: ChainState) -> Item:
         now_ms, signs = self.session.now_ms(), self.desk.signs
         tone = _STATE_TONES.get(chain.state, Tone.WARNING)
+        kind = "" if chain.kind.value == chain.name else f"  {chain.kind.value}"
+        unread = f", {text.count(chain.unknown)} unread" if chain.unknown else ""
         return Item(
             f"chain {chain.name}",
             (
                 Cell(
-                    f"{text.chain_glyph(chain.state, signs)} {text.safe(chain.name)}"
-                    f"  {chain.kind.value}",
+                    f"{text.chain_glyph(chain.state, signs)} {text.safe(chain.name)}{kind}",
                     Tone.STRONG,
                 ),
                 Cell(text.chain_words(chain, now_ms), tone),
-                Cell(chain.consistency.value, Tone.DIM),
+                Cell(f"{chain.consistency.value}{unread}", Tone.WARNING if unread else Tone.DIM),
                 Cell(""),
                 Cell(""),
                 Cell(""),
-                Cell(f"{chain.unknown:,}", Tone.WARNING if chain.unknown else Tone.DIM),
+                Cell(""),
                 Cell(text.count(chain.block)),
                 Cell(""),
             ),
@@ -155,7 +158,7 @@ class EndpointsScreen(DeskScreen):
         words.append((f"last reading: {_TOGETHER[chain.consistency]}, {blocks}\n", "$desk-dim"))
         took = f"{text.count(chain.accounts)} balances in {chain.seconds:.2f} s, "
         took += f"{text.count(chain.requests)} requests, {text.count(chain.changed)} changed, "
-        words.append((f"{took}{text.count(chain.unknown)} unknown", "$desk-dim"))
+        words.append((f"{took}{text.count(chain.unknown)} unread", "$desk-dim"))
         return words
 
     def _endpoint_words(self, health: EndpointHealth) -> list[tuple[str, str]]:

@@ -70,7 +70,9 @@ class EventsScreen(DeskScreen):
     def body(self) -> Iterable[Widget]:
         """The list, the record beside it, the filter's line."""
         with Horizontal(id="events-body"):
-            yield ListTable(COLS, empty="nothing has happened yet", opens=True)
+            yield ListTable(
+                COLS, empty="nothing has happened yet", opens=True, signs=self.desk.signs
+            )
             with VerticalScroll(id="event-json", can_focus=False):
                 yield Static(id="event-json-text")
         yield FilterLine("text in type, subject or payload")

@@ -293,7 +293,7 @@ class FleetScreen(DeskScreen):
         """Choose columns; the choice is kept."""
         from tui.screens.dialogs import Choose
 
-        choices = [(key, f"{column.title:<10}{column.words}") for key, column in COLUMNS.items()]
+        choices = [(key, column.title, column.words) for key, column in COLUMNS.items()]
         chosen = await self.app.push_screen_wait(Choose("Columns", choices, self.table.columns))
         if not chosen:
             return

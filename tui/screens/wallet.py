@@ -87,9 +87,16 @@ class WalletScreen(DeskScreen):
     def body(self) -> Iterable[Widget]:
         """Head, balances, chart, events."""
         yield Static(id="wallet-head")
-        yield ListTable(COLS, id="wallet-balances", empty="this agent has no balance yet")
+        yield ListTable(
+            COLS, id="wallet-balances", empty="this agent has no balance yet", signs=self.desk.signs
+        )
         yield HistoryChart(id="wallet-chart", ascii_only=self.desk.options.safe)
-        yield ListTable(EVENT_COLS, id="wallet-events", empty="nothing has happened to this agent")
+        yield ListTable(
+            EVENT_COLS,
+            id="wallet-events",
+            empty="nothing has happened to this agent",
+            signs=self.desk.signs,
+        )
 
     def follow(self) -> None:
         """Follow the picture and the agent's events."""

@@ -104,8 +104,13 @@ def decimate(
         inside = amounts[index : max(beyond, index + 1)]
         low, high, left = min(inside), max(inside), inside[-1]
         # the extreme away from where the line leaves comes first
-        extremes = (low, high) if left >= standing else (high, low)
-        for amount in (standing, *extremes, left):
+        first, second = (low, high) if left >= standing else (high, low)
+        path = [standing]
+        for amount in (first, second, left):
+            if len(path) > 1 and min(path[-2], amount) <= path[-1] <= max(path[-2], amount):
+                path.pop()  # the vertical from the one before it passes over it
+            path.append(amount)
+        for amount in path:
             if corners[-1] != (column, amount):
                 corners.append((column, amount))
         standing = left

@@ -55,6 +55,7 @@ class FleetTable(ScrollView, can_focus=True):
         & > .fleet-table--warning { color: $text-warning; text-style: bold; }
         & > .fleet-table--problem { color: $text-error; text-style: bold; }
         & > .fleet-table--stale { color: $text-muted; }
+        &:ansi > .fleet-table--stale { text-style: dim; }
         & > .fleet-table--trend { color: $secondary; }
         & > .fleet-table--cursor {
             color: $block-cursor-foreground;
@@ -289,7 +290,9 @@ class FleetTable(ScrollView, can_focus=True):
             at = min(self._cursor_at, len(order) - 1)
         self._cursor_at = at
         self.cursor_account = order[at]
-        if was_scrolled and 0 <= line < self._body_height:
+        if not 0 <= line < self._body_height:
+            return  # scrolled away from the cursor by hand: stay there
+        if was_scrolled:
             self.scroll_to(y=max(0, at - line), animate=False)
         else:
             self._scroll_into_view(at)
@@ -384,8 +387,9 @@ class FleetTable(ScrollView, can_focus=True):
             self._refresh_header()
 
     def on_resize(self) -> None:
-        """Another width shows other columns."""
+        """Another width shows other columns; another height still shows the cursor."""
         self.sync()
+        self._scroll_into_view(self._cursor_at)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Other rows come into view."""

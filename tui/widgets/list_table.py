@@ -119,12 +119,14 @@ class ListTable(ScrollView, can_focus=True):
         *,
         empty: str = "",
         opens: bool = False,
+        signs: text.Glyphs = text.UNICODE,
         name: str | None = None,
         id: str | None = None,
     ) -> None:
         """`empty` is said where there are no lines; `opens` lets Enter and a click select."""
         super().__init__(name=name, id=id)
         self._opens = opens
+        self._cut = signs.cut
         self._cols = tuple(cols)
         self._items: tuple[Item, ...] = ()
         self._places: dict[str, int] = {}
@@ -234,6 +236,19 @@ class ListTable(ScrollView, can_focus=True):
         super().notify_style_update()
         self._styles.clear()
 
+    def on_focus(self) -> None:
+        """The cursor's line shows where the keys go."""
+        self.call_after_refresh(self._restyle_cursor)
+
+    def on_blur(self) -> None:
+        """The cursor's line shows that the keys go elsewhere."""
+        self.call_after_refresh(self._restyle_cursor)
+
+    def _restyle_cursor(self) -> None:
+        self._styles.pop("cursor", None)
+        if self._cursor in self._places:
+            self._refresh_item(self._places[self._cursor])
+
     def on_resize(self) -> None:
         """Choose the columns that fit."""
         width = self.size.width
@@ -272,7 +287,7 @@ class ListTable(ScrollView, can_focus=True):
             return self._strip(titles, base + self._style("header"), toned=False)
         place = y - 1 + self.scroll_offset.y
         if not self._items and y == 2:
-            line = text.clip(f"  {self._empty}", width)
+            line = text.clip(f"  {self._empty}", width, self._cut)
             return Strip([Segment(line, base + self._style("empty"))]).adjust_cell_length(
                 width, base
             )
@@ -288,6 +303,8 @@ class ListTable(ScrollView, can_focus=True):
         for i, width in self._layout:
             cell = cells[i]
             style = base + self._style(cell.tone.value) if toned else base
-            parts.append(Segment(text.fit(cell.text, width, right=self._cols[i].right), style))
+            parts.append(
+                Segment(text.fit(cell.text, width, right=self._cols[i].right, cut=self._cut), style)
+            )
             parts.append(Segment(" ", base))
         return Strip(parts).adjust_cell_length(self.size.width, base).simplify()

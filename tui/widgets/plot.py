@@ -30,7 +30,7 @@ def raster(
     drawn = [line for line in lines if line]
     if not drawn or width < 1 or height < 1:
         return (blank,) * max(0, height)
-    import plotext
+    import plotext  # type: ignore[import-untyped]  # it ships no types
 
     columns, rows = dots(width, height, ascii_only)
     figure = plotext.figure

@@ -92,8 +92,8 @@ class RowDetail(Static):
         checked = text.checked(row.checked_ms, now_ms, interval)
         pairs = [
             ("chain", text.safe(view.chain)),
-            ("change 1h", text.delta(view.change_1h, places, 30)),
-            ("change 24h", text.delta(view.change_24h, places, 30)),
+            ("change 1h", _change(view.change_1h, places)),
+            ("change 24h", _change(view.change_24h, places)),
             ("runway", f"{runway}{sure}"),
             ("floor", self._limit(view.floor, places)),
             ("target", self._limit(view.target, places)),
@@ -129,3 +129,7 @@ class RowDetail(Static):
             tone = EVENT_TONES.get(said.tone, "")
             words += [(f"{text.clock(record.time_ms)} ", DIM), (f"{line}\n", tone)]
         return words
+
+
+def _change(amount: int | None, places: int) -> str:
+    return "-" if amount is None else event_words.figure(amount, places, sign=True)

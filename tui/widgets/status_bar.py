@@ -90,13 +90,14 @@ def _clipped(words: tuple[tuple[str, str], ...], width: int) -> tuple[tuple[str,
 def badges(link: Link, *, environment: str, demo: bool, read_only: bool) -> list[Part]:
     """`bursar PROD RO DEMO`: what kind of desk this is, in words."""
     words: list[tuple[str, str]] = [("bursar", "bold $accent")]
-    name = text.safe(environment or link.environment)
-    if name:
+    name = text.clip(text.safe(environment or link.environment), 16)
+    is_demo = demo or link.demo
+    if name and not (is_demo and name.lower() == "demo"):
         production = is_production(name)
         words.append((" " + ("PROD" if production else name), PROBLEM if production else STRONG))
     if read_only:
         words.append((" RO", "bold $accent"))
-    if demo or link.demo:
+    if is_demo:
         words.append((" DEMO", WARNING))
     return [Part(tuple(words))]
 

@@ -36,7 +36,8 @@ TIMEOUT_S: Final = 10.0
 
 _RATE: Final = "requests per second"  # learnt under this name, like a chunk size
 _FASTEST: Final = 1000  # rippled: 1,250 a second for ever before it drops a client
-_SLOWEST: Final = 2
+_GROWTH: Final = 5  # steps of 10 % after a sweep without refusal: a bad minute is soon forgotten
+_TELLING: Final = 10  # answers before a refusal, from which a rate can be told
 _STALE_AFTER_S: Final = 20.0  # ledgers close every four seconds
 _STALE_LEDGERS: Final = 3
 _LONGEST_S: Final = 600.0  # of a paced sweep: servers forget a ledger after a quarter of an hour
@@ -245,7 +246,8 @@ class XrplReader:
             endpoint.requests += received
             sweep.interrupted()
         if connection.rate is not None and _RATE in endpoint.chunks:
-            endpoint.chunks[_RATE].succeeded(endpoint.chunks[_RATE].size)
+            for _ in range(_GROWTH):
+                endpoint.chunks[_RATE].succeeded(endpoint.chunks[_RATE].size)
         window.succeeded(received)
 
     async def _connected(self, endpoint: Endpoint[Link]) -> Connection:
@@ -380,13 +382,16 @@ class XrplReader:
     def _slow_down(
         self, endpoint: Endpoint[Link], connection: Connection, answered: int, elapsed_s: float
     ) -> None:
-        """It refused: keep to what it answered before that, and to half the next time."""
+        """It refused: keep to what it answered before that, and to half the next time. Where it
+        answered next to nothing it tells no rate: it is full, and the back-off is enough."""
+        if answered < _TELLING:
+            return
         if _RATE in endpoint.chunks:
             rate = endpoint.chunks[_RATE]
             rate.refused(rate.size)
         else:
             seen = int(answered / max(elapsed_s, 1.0))
-            endpoint.chunk(_RATE, max(_SLOWEST, min(seen, _FASTEST)), _FASTEST)
+            endpoint.chunk(_RATE, max(1, min(seen, _FASTEST)), _FASTEST)
         connection.rate = self._rate(endpoint)
 
     def _deadline_s(self, jobs: int) -> float:

@@ -292,8 +292,8 @@ async def test_with_the_transactions_stream_a_slow_server_is_asked_only_for_what
         whole = await reader.read(asked)  # the stream begins with this one
         assert whole.amounts == [2_000_000 + n for n in range(count)]
         assert whole.requests_sent > count
-        await next_ledger(server, ledger, {xrpl_account(150): 77_000_000})
-        await next_ledger(server, ledger, {xrpl_account(151): 78_000_000})
+        await next_ledger(ledger, {xrpl_account(150): 77_000_000})
+        await next_ledger(ledger, {xrpl_account(151): 78_000_000})
         reading = await reader.read(asked)
         assert reading.block.hash == ledger.head().hash
         assert reading.requests_sent < 30
@@ -311,9 +311,10 @@ async def test_a_stream_that_keeps_a_change_back_is_found_out_by_the_rolling_rea
     async with server, reading_from(server, requests_per_second=100, interval_s=1.0) as reader:
         asked = natives(count)
         await reader.read(asked)
-        await next_ledger(server, ledger, {})
+        await next_ledger(ledger, {})
         await reader.read(asked)
-        ledger.close({(xrpl_account(47), None): 9, (xrpl_account(3), None): 8})  # not announced
+        server.touch(ledger.head().number + 1, [])  # it will name none of the two
+        ledger.close({(xrpl_account(47), None): 9, (xrpl_account(3), None): 8})
         await asyncio.sleep(0.2)
         for _ in range(12):
             reading = await reader.read(asked)
@@ -334,19 +335,18 @@ async def test_a_ledger_missing_from_the_stream_means_everything_is_read_again()
     async with server, reading_from(server, requests_per_second=100, interval_s=1.0) as reader:
         asked = natives(count)
         await reader.read(asked)
-        await next_ledger(server, ledger, {})
+        await next_ledger(ledger, {})
         await reader.read(asked)
         faults.begin(Fault.TIMEOUT)  # also silences the stream
-        await next_ledger(server, ledger, {xrpl_account(50): 5})
+        await next_ledger(ledger, {xrpl_account(50): 5})
         faults.end()
-        await next_ledger(server, ledger, {})
+        await next_ledger(ledger, {})
         reading = await reader.read(asked)
         assert reading.amounts[50] == 5
         assert reading.requests_sent >= count
 
 
-async def next_ledger(server: RippledServer, ledger: Ledger, moved: dict[str, int]) -> None:
+async def next_ledger(ledger: Ledger, moved: dict[str, int]) -> None:
     """Close a ledger and let its announcement arrive."""
-    server.touch(ledger.head().number + 1, list(moved))
     ledger.close({(account, None): drops for account, drops in moved.items()})
     await asyncio.sleep(0.2)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,6 +134,12 @@ def test_two_lines_are_not_connected() -> None:
     blank = {" ", "⠀"}
     assert set(drawn[0][6:19]) <= blank
     assert not set(drawn[0][:4]) & blank
+
+
+def test_the_chart_is_loaded_without_plotext() -> None:
+    """First paint does not wait for what the first chart needs."""
+    code = "import sys, tui.widgets.history_chart; sys.exit('plotext' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_nothing_to_draw_is_blank() -> None:

@@ -190,6 +190,31 @@ async def test_a_row_that_leaves_hands_the_cursor_to_its_place() -> None:
         assert desk.table.cursor_account == after
 
 
+async def test_a_view_scrolled_away_from_the_cursor_stays_where_it_is() -> None:
+    async with desk_of() as desk:
+        desk.table.scroll_to(y=200, animate=False)
+        await desk.settle()
+        await desk.take(patch_of([edit(view_of(900), severity=Severity.PROBLEM)]))
+        assert desk.table.scroll_offset.y == 200
+
+
+async def test_the_cursor_is_still_in_view_after_the_window_shrank() -> None:
+    async with desk_of() as desk:
+        await desk.press("G")
+        await desk.pilot.resize_terminal(60, 16)
+        await desk.settle()
+        assert desk.table.cursor_account in desk.table.visible_accounts
+
+
+async def test_a_paint_between_a_patch_and_its_order_finds_every_row() -> None:
+    async with desk_of(30) as desk:
+        desk.model.apply(StatePatch(2, NOW_MS, removed=tuple(desk.model.order[:5])))
+        desk.table.refresh()
+        await desk.settle()
+        await desk.press("j")
+        assert desk.table.cursor_account in desk.model.rows
+
+
 async def test_nothing_is_written_when_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     async with desk_of(size=(120, 40)) as desk:
         written = desk.watch_writes(monkeypatch)
@@ -451,3 +476,15 @@ async def test_another_theme_repaints_in_its_colours() -> None:
         desk.app.theme = "bursar-light"
         await desk.settle()
         assert colour() != before
+
+
+@pytest.mark.parametrize("theme", ["bursar-dark", "bursar-light", "bursar-ansi"])
+async def test_a_stale_row_is_drawn_fainter_in_every_theme(theme: str) -> None:
+    async with desk_of(size=(80, 24)) as desk:
+        desk.app.theme = theme
+        await desk.settle()
+        rows = [desk.model.rows[account] for account in desk.table.visible_accounts]
+        fresh = next(i for i, row in enumerate(rows) if i and not row.is_stale(NOW_MS))
+        stale = next(i for i, row in enumerate(rows) if i and row.is_stale(NOW_MS))
+        styles = [list(desk.table.render_line(1 + i))[-1].style for i in (fresh, stale)]
+        assert styles[0] != styles[1]

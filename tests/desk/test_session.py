@@ -1,0 +1,173 @@
+"""The session alone: one picture, drained per tick, exact events, and coming back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+
+from core.api import CommandRefusedError, EngineApi, SyncNow
+from core.model import Amount, BursarError
+from tests.desk.scripted import ManualClock, ScriptedEngine
+from tui.session import PERIODS_S, Phase, Session
+
+
+@asynccontextmanager
+async def following(
+    engine: ScriptedEngine, clock: ManualClock, *, read_only: bool = False
+) -> AsyncIterator[Session]:
+    async def connect() -> EngineApi:
+        return engine
+
+    session = Session(connect, clock, read_only=read_only)
+    task = asyncio.create_task(session.run())
+    await clock.advance(0)
+    yield session
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def world() -> tuple[ManualClock, ScriptedEngine]:
+    clock = ManualClock()
+    return clock, ScriptedEngine(clock)
+
+
+async def test_the_first_state_is_shown_at_once_without_waiting_for_a_tick() -> None:
+    clock, engine = world()
+    async with following(engine, clock) as session:
+        assert session.link.phase is Phase.LIVE
+        assert len(session.model.rows) == len(engine.rows)
+        assert [c.name for c in session.chains] == ["base", "xrpl", "tron"]
+        assert len(session.events.records) == 11
+        assert session.events.news == ()  # what was stored before is not news
+
+
+async def test_changes_are_shown_by_the_tick_and_only_then() -> None:
+    clock, engine = world()
+    async with following(engine, clock) as session:
+        row = engine.row_of("agent-0001", 3)
+        before = session.fleet.serial
+        for amount in (1, 2, 3):
+            engine.push(balances=(msgspec.structs.replace(row, amount=Amount(amount)),))
+        await clock.advance(0.5)
+        assert session.model.rows[row.account].amount == row.amount
+        await clock.advance(0.6)
+        assert session.model.rows[row.account].amount == 3
+        assert session.fleet.serial == before + 1
+        assert session.fleet.dirty == {row.account}
+
+
+async def test_a_paused_session_keeps_its_picture_and_takes_all_up_when_it_goes_on() -> None:
+    clock, engine = world()
+    async with following(engine, clock) as session:
+        row = engine.row_of("agent-0001", 3)
+        session.paused = True
+        engine.push(balances=(msgspec.structs.replace(row, amount=Amount(7)),))
+        engine.emit("ENGINE_STOPPED", "", reason="test")
+        await clock.advance(5)
+        assert session.model.rows[row.account].amount == row.amount
+        assert len(session.events.records) == 11
+        session.paused = False
+        await clock.advance(1)
+        assert session.model.rows[row.account].amount == 7
+        assert [r.seq for r in session.events.news] == [12]
+
+
+async def test_removed_and_new_rows_follow_the_last_word() -> None:
+    clock, engine = world()
+    async with following(engine, clock) as session:
+        row = engine.row_of("agent-0001", 3)
+        engine.push(removed=(row.account,))
+        engine.push(balances=(row,))
+        gone = engine.row_of("agent-0002", 3)
+        engine.push(balances=(msgspec.structs.replace(gone, amount=Amount(1)),))
+        engine.push(removed=(gone.account,))
+        await clock.advance(1)
+        assert row.account in session.model.rows
+        assert gone.account not in session.model.rows
+
+
+async def test_a_lost_engine_leaves_the_picture_and_no_event_twice_or_missing() -> None:
+    clock, engine = world()
+    async with following(engine, clock) as session:
+        engine.emit("ENGINE_STOPPED", "", reason="before the loss")
+        await clock.advance(1)
+        engine.lose("socket closed")
+        await clock.advance(0.1)
+        assert session.link == msgspec.structs.replace(
+            session.link, phase=Phase.LOST, reason="socket closed"
+        )
+        assert len(session.model.rows) == len(engine.rows)
+        assert not session.writable
+        engine.emit("ENGINE_STOPPED", "", reason="while away")
+        engine.restore()
+        await clock.advance(10)
+        assert session.link.phase is Phase.LIVE
+        engine.emit("ENGINE_STARTED", "", version="2", agents=1)
+        await clock.advance(1)
+        assert [r.seq for r in session.events.records] == list(range(1, 15))
+
+
+async def test_tries_to_come_back_grow_apart_and_are_counted() -> None:
+    clock, engine = world()
+    async with following(engine, clock) as session:
+        engine.lose()
+        await clock.advance(0)
+        seen = []
+        for _ in range(40):
+            await clock.advance(0.5)
+            seen.append(session.link.attempt)
+        assert seen[0] == 1
+        assert seen[-1] == 6  # 0.5 + 1 + 2 + 4 + 5 + 5 seconds of waiting in 20
+
+
+async def test_an_engine_that_cannot_start_says_why_and_is_not_tried_again() -> None:
+    tries = []
+
+    async def connect() -> EngineApi:
+        tries.append(1)
+        raise BursarError("bursar.toml: [polling] intervall: unknown key")
+
+    clock = ManualClock()
+    session = Session(connect, clock)
+    task = asyncio.create_task(session.run())
+    await clock.advance(30)
+    assert session.link.phase is Phase.FAILED
+    assert "unknown key" in session.link.reason
+    assert len(tries) == 1
+    task.cancel()
+
+
+async def test_a_store_that_begins_anew_is_read_from_its_beginning() -> None:
+    clock, engine = world()
+    async with following(engine, clock) as session:
+        engine.lose()
+        await clock.advance(0.1)
+        engine._events = engine._events[:3]
+        engine.restore()
+        await clock.advance(10)
+        assert [r.seq for r in session.events.records] == [1, 2, 3]
+        engine.emit("ENGINE_STOPPED", "", reason="x")
+        await clock.advance(1)
+        assert [r.seq for r in session.events.records] == [1, 2, 3, 4]
+
+
+async def test_a_read_only_session_gives_no_command() -> None:
+    clock, engine = world()
+    async with following(engine, clock, read_only=True) as session:
+        with pytest.raises(CommandRefusedError, match="read-only"):
+            await session.execute(SyncNow())
+        assert engine.executed == []
+
+
+async def test_the_rate_stays_between_four_a_second_and_one_in_five_seconds() -> None:
+    clock, engine = world()
+    async with following(engine, clock) as session:
+        assert [session.change_rate(1) for _ in range(4)] == [0.5, 0.25, 0.25, 0.25]
+        assert [session.change_rate(-1) for _ in range(5)] == [0.5, 1.0, 2.0, 5.0, 5.0]
+        assert PERIODS_S[0] == 0.25
+        assert PERIODS_S[-1] == 5.0
