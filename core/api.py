@@ -29,6 +29,10 @@ class CommandRefusedError(BursarError):
     """A command was wrong or not possible; nothing was changed."""
 
 
+class LedgerAwayError(BursarError):
+    """The ledger cannot answer now; the message says why. Everything else goes on."""
+
+
 class EngineLostError(BursarError):
     """The engine behind an attached desk went away; try `state` again later."""
 
@@ -118,6 +122,94 @@ class StoreHealth(msgspec.Struct, frozen=True, gc=False):
     size_bytes: int = 0
 
 
+class LedgerView(msgspec.Struct, frozen=True, gc=False):
+    """The ledger's backend and how durable it is. `reason` says why `ok` is False; times in ms,
+    0 for never; `journal_bytes` and `last_*` are 0 on a cluster."""
+
+    backend: str
+    ok: bool = True
+    reason: str = ""
+    notices: tuple[str, ...] = ()
+    journal_bytes: int = 0
+    commits: int = 0
+    syncs: int = 0
+    last_sync_ms: int = 0
+    last_snapshot_ms: int = 0
+    snapshot_failure: str = ""
+
+
+class PeerView(msgspec.Struct, frozen=True, gc=False):
+    """What stands between us and a peer in one token, base units. `in_flight` is prepared and
+    not yet booked, `in_transit` settlements under way. `limit`, `headroom`: None is no limit."""
+
+    peer: str
+    token: str
+    receivable: Amount = Amount(0)
+    payable: Amount = Amount(0)
+    receivable_in_flight: Amount = Amount(0)
+    payable_in_flight: Amount = Amount(0)
+    receivable_in_transit: Amount = Amount(0)
+    payable_in_transit: Amount = Amount(0)
+    limit: Amount | None = None
+    headroom: Amount | None = None
+
+    @property
+    def net(self) -> int:
+        """Receivable less payable: above zero the peer owes us."""
+        return self.receivable - self.payable
+
+
+class TrialView(msgspec.Struct, frozen=True, gc=False):
+    """One ledger's sums over all its accounts; both differences must be 0. `name` is the token,
+    or chain and asset for custody."""
+
+    ledger: int
+    name: str
+    accounts: int
+    debits: Amount
+    credits: Amount
+    debits_pending: Amount
+    credits_pending: Amount
+    confirmed: bool = True
+
+    @property
+    def balanced(self) -> bool:
+        """Debits equal credits, posted and pending."""
+        return self.debits == self.credits and self.debits_pending == self.credits_pending
+
+
+class CustodyView(msgspec.Struct, frozen=True, gc=False):
+    """How chain and ledger compare for one balance (`account` of the fleet). `state` is opened,
+    equal, pending, unexplained, unread or "too large"; `difference` is chain less ledger."""
+
+    account: int
+    state: str
+    block: int
+    chain_amount: Amount | None = None
+    ledger_amount: Amount = Amount(0)
+    difference: Amount | None = None
+    unexplained: Amount = Amount(0)
+    since: int = 0
+    booked: bool = False
+    reason: str = ""
+
+
+class TransferView(msgspec.Struct, frozen=True, gc=False):
+    """One transfer of a pair's accounts, newest first in a list. `kind` is packet, settlement,
+    credit line or the like, in words; `side` receivable or payable; `amount` is signed as it
+    moves that side (in flight where `pending`)."""
+
+    timestamp_ms: int
+    id: str
+    peer: str
+    token: str
+    side: str
+    kind: str
+    amount: Amount
+    pending: bool = False
+    note: str = ""
+
+
 class EngineState(msgspec.Struct, frozen=True):
     """Everything a desk starts from. `instance` is new at every start of an engine; `version`
     counts state changes within it; `seq` is the newest event in the store."""
@@ -139,11 +231,17 @@ class EngineState(msgspec.Struct, frozen=True):
     totals: tuple[AssetTotal, ...]
     store: StoreHealth
     clients: int = 0
+    ledger: LedgerView | None = None
+    peers: tuple[PeerView, ...] = ()
+    trial: tuple[TrialView, ...] = ()
+    custody: tuple[CustodyView, ...] = ()
 
 
 class StatePatch(msgspec.Struct, frozen=True, tag="patch"):
     """What changed since `version` - 1 or earlier: replace by key (chain name, asset id, agent
-    id, account id). `endpoints` and `totals` are whole or None. `removed` are account ids."""
+    id, account id, peer and token). `endpoints`, `totals` and `trial` are whole or None.
+    `removed` are account ids. `custody` has only what does not simply agree: a view that is
+    "equal" takes an earlier one back."""
 
     version: int
     now_ms: int
@@ -156,6 +254,10 @@ class StatePatch(msgspec.Struct, frozen=True, tag="patch"):
     totals: tuple[AssetTotal, ...] | None = None
     store: StoreHealth | None = None
     clients: int | None = None
+    ledger: LedgerView | None = None
+    peers: tuple[PeerView, ...] = ()
+    trial: tuple[TrialView, ...] | None = None
+    custody: tuple[CustodyView, ...] = ()
 
 
 Update = StatePatch | EventRecord
@@ -238,7 +340,75 @@ class SetLimits(msgspec.Struct, frozen=True, tag="limits"):
     target: Amount | None = None
 
 
-Command = SyncNow | ImportWallets | TagAgents | SetLimits
+class MovementRow(msgspec.Struct, frozen=True):
+    """One movement of an agent's balance; `reference` names it for ever."""
+
+    agent: str
+    chain: str
+    asset: str  # symbol or contract
+    amount: Amount
+    reference: str
+
+
+class RecordMovements(msgspec.Struct, frozen=True, tag="movements"):
+    """Book what callers know of on-chain custody: funding above 0; payments, gas, sweeps below."""
+
+    movements: tuple[MovementRow, ...]
+
+
+class BookUnexplained(msgspec.Struct, frozen=True, tag="explain-custody"):
+    """Book an unexplained difference of one balance, with an operator's reason."""
+
+    agent: str
+    chain: str
+    asset: str
+    reason: str
+
+
+class RecordSettlement(msgspec.Struct, frozen=True, tag="settlement"):
+    """Book a payment that has happened: `direction` is "receivable" (the peer paid us) or
+    "payable" (we paid). `reference` is the payment's own; a second one with it books nothing."""
+
+    peer: str
+    token: str
+    direction: str
+    amount: Amount
+    reference: str
+
+
+Command = (
+    SyncNow
+    | ImportWallets
+    | TagAgents
+    | SetLimits
+    | RecordMovements
+    | BookUnexplained
+    | RecordSettlement
+)
+
+
+class PacketStep(msgspec.Struct, frozen=True):
+    """One stage of one packet that `source` sent us and we forward to `destination`. `stage` is
+    prepare, fulfil, reject or record; `timeout_s` is for a prepare (0: it never lapses)."""
+
+    stage: str
+    id: str
+    source: str
+    destination: str
+    token: str
+    amount_in: Amount
+    amount_out: Amount
+    timeout_s: int = 0
+
+
+class PacketOutcome(msgspec.Struct, frozen=True):
+    """What became of a step: the ledger's name of it (`created`, `exists`, `exceeds_credits`,
+    ...) and, where it was refused, why in words."""
+
+    id: str
+    stage: str
+    status: str
+    message: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -283,6 +453,23 @@ class EngineApi(Protocol):
 
     async def execute(self, command: Command) -> Outcome:
         """Carry out a command. Raises CommandRefusedError and then nothing was changed."""
+        ...
+
+    async def packets(self, steps: Sequence[PacketStep]) -> Sequence[PacketOutcome]:
+        """Book packets, in order; one outcome per step, given once they are durable. Raises
+        LedgerAwayError."""
+        ...
+
+    async def transfers(
+        self, peer: str, token: str, limit: int, before_ms: int = 0
+    ) -> Sequence[TransferView]:
+        """The newest transfers of a pair (before that time, if given), newest first. Raises
+        LedgerAwayError."""
+        ...
+
+    async def reconcile(self, agent: str = "") -> Sequence[CustodyView]:
+        """Compare chain and ledger for an agent (all, if empty), as last read. Raises NoWallet,
+        LedgerAwayError."""
         ...
 
     async def close(self) -> None:

@@ -107,7 +107,7 @@ async def run(actions: list[tuple[object, ...]]) -> None:
                 limits = CreditLimits(limit)
                 await manager.set_limits(limits)
             case ("wait", int(seconds)):
-                clock.advance(seconds)
+                clock.advance(seconds + 0.0015)  # never exactly when something lapses
                 model.lapse(clock.monotonic())
             case _:
                 manager = AccountManager(ledger, "node", ("USD",), limits)
