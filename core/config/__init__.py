@@ -7,8 +7,10 @@ from core.config.settings import (
     AssetSettings,
     ChainSettings,
     ConfigError,
+    CustodySettings,
     Duration,
     HistorySettings,
+    LedgerSettings,
     Settings,
 )
 
@@ -18,8 +20,10 @@ __all__ = [
     "AssetSettings",
     "ChainSettings",
     "ConfigError",
+    "CustodySettings",
     "Duration",
     "HistorySettings",
+    "LedgerSettings",
     "Settings",
     "find_config",
     "load_settings",

@@ -156,6 +156,52 @@ class SettlementSettings(Section, frozen=True):
     thresholds: Thresholds = Thresholds()
 
 
+class ClusterSettings(Section, frozen=True):
+    """A TigerBeetle cluster; both keys or none."""
+
+    cluster_id: int | None = None
+    replicas: tuple[str, ...] = ()
+
+
+class LimitSettings(Section, frozen=True):
+    """How much a peer may owe us, base units, most specific first; `ceiling` caps them all."""
+
+    default: int | None = None
+    peers: dict[str, int] = {}
+    tokens: dict[str, dict[str, int]] = {}
+    ceiling: int | None = None
+
+
+class LedgerSettings(Section, frozen=True):
+    """Accounting of off-chain packets."""
+
+    tokens: tuple[str, ...] = ()
+    """Units packets may be in; the order gives their ledger numbers and must not change."""
+    limits: LimitSettings = LimitSettings()
+    persist_interval: Duration = Duration(30_000)
+    """How often a snapshot of the embedded ledger is considered."""
+    snapshot_path: str = ""
+    """A plain balance file: an empty ledger starts from it, and it is written at close."""
+    tigerbeetle: ClusterSettings = ClusterSettings()
+
+
+class ChainCustody(Section, frozen=True):
+    """How one chain is reconciled, where it differs from the default."""
+
+    policy: str | None = None
+    finality: int | None = None
+
+
+class CustodySettings(Section, frozen=True):
+    """Chain against ledger."""
+
+    policy: str = "observe"
+    """"observe" books unexplained differences as seen; "strict" leaves them to an operator."""
+    finality: int = 64
+    """Blocks for which a difference is pending."""
+    chains: dict[str, ChainCustody] = {}
+
+
 class Settings(Section, frozen=True):
     """The effective settings. `source` is the file they came from, "" without one."""
 
@@ -169,6 +215,8 @@ class Settings(Section, frozen=True):
     ui: UiSettings = UiSettings()
     keys: dict[str, str] = {}
     settlement: SettlementSettings = SettlementSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    custody: CustodySettings = CustodySettings()
     source: str = ""
 
     @property
