@@ -309,6 +309,15 @@ class Store(Protocol):
         """Remember how far it has come."""
         ...
 
+    # names of the ledger's pairs
+    async def pairs(self) -> list[tuple[str, str]]:
+        """Peer and token of every pair that has accounts in the ledger."""
+        ...
+
+    async def add_pairs(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Remember pairs; known ones are left as they are."""
+        ...
+
     # small memory
     async def recall(self, key: str) -> str | None:
         """A text kept under `key`."""

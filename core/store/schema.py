@@ -220,7 +220,20 @@ _VERSION_1 = Migration(
     ),
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_VERSION_1,)
+# The ledger keeps hashes; the names of the pairs it has accounts for are kept here.
+_VERSION_2 = Migration(
+    2,
+    (
+        """
+        CREATE TABLE pairs (
+            peer TEXT NOT NULL,
+            token TEXT NOT NULL,
+            PRIMARY KEY (peer, token)
+        ) WITHOUT ROWID""",
+    ),
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_VERSION_1, _VERSION_2)
 SCHEMA_VERSION = MIGRATIONS[-1].version
 
 

@@ -235,6 +235,14 @@ class SqliteStore:
     async def set_cursor(self, reader: str, seq: int) -> None:
         await self._database.write("write a cursor", lambda db: outbox.set_cursor(db, reader, seq))
 
+    # names of the ledger's pairs
+
+    async def pairs(self) -> list[tuple[str, str]]:
+        return await self._database.read("read the pairs", outbox.pairs)
+
+    async def add_pairs(self, pairs: Sequence[tuple[str, str]]) -> None:
+        await self._database.write("write the pairs", lambda db: outbox.add_pairs(db, pairs))
+
     # small memory
 
     async def recall(self, key: str) -> str | None:
