@@ -223,6 +223,7 @@ _VERSION_1 = Migration(
 # The ledger keeps hashes; the names of the pairs it has accounts for are kept here.
 _VERSION_2 = Migration(
     2,
+    "names of the ledger's pairs",
     (
         """
         CREATE TABLE pairs (
