@@ -9,14 +9,21 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from core.accounting import AccountManager, CreditLimits, Custody, Packet
 from core.accounting.custody_types import ChainRules
-from core.ledger import EmbeddedLedger, Ledger, TigerBeetleLedger
+from core.ledger import (
+    CreateResult,
+    EmbeddedLedger,
+    Ledger,
+    TigerBeetleLedger,
+    Transfer,
+    TransferStatus,
+)
 from tests.unit.ledger.worlds import ManualClock
 
 SERVER = os.environ.get("BURSAR_TEST_TIGERBEETLE", "")
@@ -44,6 +51,20 @@ class Books:
         self._packets += 1
         id_ = f"{self.node}-{self._packets}"
         return Packet(id_, source, destination, "USD", amount, amount if out is None else out)
+
+    def hold_until(self, callers: int, patch: pytest.MonkeyPatch) -> None:
+        """Let the next transfers through only when that many callers have sent some, so that all
+        of them decided on the same state."""
+        barrier, create, arrived = asyncio.Barrier(callers), self.ledger.create_transfers, 0
+
+        async def held(batch: Sequence[Transfer]) -> list[CreateResult[TransferStatus]]:
+            nonlocal arrived
+            arrived += 1
+            if arrived <= callers:
+                await barrier.wait()
+            return await create(batch)
+
+        patch.setattr(self.ledger, "create_transfers", held)
 
     async def wait(self, seconds: float) -> None:
         """Let time pass."""

@@ -50,6 +50,12 @@ def test_only_the_same_names_share_an_account(one: Owner, other: Owner) -> None:
     assert (account_id(*one) == account_id(*other)) == (one == other)
 
 
+def test_an_escape_inside_a_name_is_escaped_too() -> None:
+    one = account_id("n", "a\\", "b|c", Kind.DEBIT)
+    assert one != account_id("n", "a|b\\", "c", Kind.DEBIT)
+    assert asset_name("a\\", "b:c") != asset_name("a:b\\", "c")
+
+
 def test_a_separator_inside_a_name_does_not_move_the_border_between_names() -> None:
     assert account_id("n", "a|b", "c", Kind.DEBIT) != account_id("n", "a", "b|c", Kind.DEBIT)
     assert account_id("n", "a\\", "b", Kind.DEBIT) != account_id("n", "a", "\\b", Kind.DEBIT)

@@ -17,6 +17,8 @@ from core.accounting import (
     Stage,
     Step,
 )
+from core.accounting.lines import change
+from core.ledger import TransferStatus
 from tests.accounting.conftest import Books
 
 
@@ -173,6 +175,37 @@ async def test_two_processes_that_open_a_peer_together_fund_it_once(books: Books
     managers = [books.manager(limits) for _ in range(4)]
     await asyncio.gather(*(m.open_accounts([Pair("p", "USD")]) for m in managers))
     assert (await managers[0].get_account_balance("p", "USD")).headroom == 100
+
+
+@pytest.mark.parametrize("target", [250, 40])
+async def test_processes_that_see_the_same_line_move_it_once(
+    books: Books, monkeypatch: pytest.MonkeyPatch, target: int
+) -> None:
+    managers = [books.manager(CreditLimits(100)) for _ in range(2)]
+    for manager in managers:
+        await manager.open_accounts([Pair("p", "USD")])
+    books.hold_until(2, monkeypatch)
+    changes = await asyncio.gather(*(m.set_limits(CreditLimits(target)) for m in managers))
+    assert [c.in_force for [c] in changes] == [target, target]
+    [accounts] = await managers[0].open_accounts([Pair("p", "USD")])
+    [line] = await books.ledger.lookup_accounts([accounts.line])
+    moved = (line.debits_posted, line.credits_posted)
+    assert moved == ((250, 0) if target == 250 else (100, 60))
+
+
+async def test_a_line_that_could_not_move_can_be_moved_later(books: Books) -> None:
+    """A transfer that moved nothing took its id; the next one must have another."""
+    manager = books.manager(CreditLimits(100))
+    [accounts] = await manager.open_accounts([Pair("p", "USD")])
+    await status(manager, books.packet("p", "q", 100))
+    [line] = await books.ledger.lookup_accounts([accounts.line])
+    nothing = change(accounts, line, 30, 0)
+    assert nothing is not None
+    assert (await books.ledger.create_transfers([nothing]))[0].status is TransferStatus.CREATED
+    assert (await manager.get_account_balance("p", "USD")).limit == 100
+    await manager.record_settlement("p", "USD", Direction.RECEIVABLE, 90, "tx")
+    changes = await manager.set_limits(CreditLimits(30))
+    assert [c.in_force for c in changes if c.peer == "p"] == [30]
 
 
 async def test_processes_that_move_a_limit_together_end_at_one_of_their_targets(

@@ -7,6 +7,7 @@ import pytest
 
 from core.accounting import (
     AccountManager,
+    AccountMismatch,
     CreditLimits,
     Packet,
     PacketResult,
@@ -17,7 +18,7 @@ from core.accounting import (
 )
 from core.accounting.ids import CODES, Kind, account_id, owner_mark, token_mark
 from core.accounting.packets import words
-from core.ledger import AMOUNT_MAX, AccountFlags, TransferStatus
+from core.ledger import AMOUNT_MAX, Account, AccountFlags, TransferStatus
 from tests.accounting.conftest import Books
 
 
@@ -265,6 +266,29 @@ async def test_tokens_keep_their_ledgers_when_the_settings_are_reordered(books: 
     [gbp] = await second.open_accounts([Pair("P", "GBP")])
     assert gbp.ledger == 3
     assert [t.name for t in await second.trial_balance()] == ["GBP", "EUR", "USD"]
+
+
+@pytest.mark.parametrize(("claimant", "number"), [("USD", 1), ("EUR", 2)])
+async def test_a_number_claimed_by_a_start_that_died_is_taken_up_or_left(
+    books: Books, claimant: str, number: int
+) -> None:
+    claim = Account(
+        id=account_id(books.node, "", "1", Kind.NUMBER),
+        user_data_128=owner_mark(books.node, ""),
+        user_data_64=token_mark(claimant),
+        ledger=1,
+        code=CODES[Kind.NUMBER],
+    )
+    await books.ledger.create_accounts([claim])
+    [accounts] = await books.manager().open_accounts([Pair("P", "USD")])
+    assert accounts.ledger == number
+
+
+async def test_accounts_made_by_other_settings_are_refused_by_name(books: Books) -> None:
+    foreign = Account(id=account_id(books.node, "P", "USD", Kind.CREDIT), ledger=9, code=200)
+    await books.ledger.create_accounts([foreign])
+    with pytest.raises(AccountMismatch, match=r"peer P, USD.*exists_with_different"):
+        await books.manager().record_packet_transfers([books.packet("P", "Q", 1)])
 
 
 async def test_a_manager_restarted_knows_what_its_peers_owe(books: Books) -> None:

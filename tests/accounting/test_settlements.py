@@ -54,6 +54,15 @@ async def test_a_payment_to_the_peer_reduces_the_payable(books: Books) -> None:
     assert await balanced(manager)
 
 
+async def test_both_directions_pass_through_the_pairs_transit_account(books: Books) -> None:
+    manager = await traded(books)
+    await manager.record_settlement("P", "USD", IN, 400, "tx-1")
+    await manager.record_settlement("P", "USD", OUT, 150, "tx-2")
+    [accounts] = await manager.open_accounts([Pair("P", "USD")])
+    [transit] = await books.ledger.lookup_accounts([accounts.transit])
+    assert (transit.debits_posted, transit.credits_posted, transit.code) == (400, 150, 500)
+
+
 async def test_a_payment_is_booked_once_per_reference(books: Books) -> None:
     manager = await traded(books)
     await manager.record_settlement("P", "USD", IN, 400, "tx-1")
