@@ -41,7 +41,7 @@ def parse_amount(text: str, decimals: int) -> int:
         raise BursarError(f"{text!r} is not an amount; write a number such as 1250.5.")
     if len(part.rstrip("0")) > decimals:
         raise BursarError(f"{text!r} has more decimals than the asset ({decimals}).")
-    return int(digits) * 10**decimals + int(part[:decimals].ljust(decimals, "0") or "0")
+    return int(digits) * int(10**decimals) + int(part[:decimals].ljust(decimals, "0") or "0")
 
 
 class Clock(Protocol):
