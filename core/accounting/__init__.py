@@ -3,6 +3,7 @@
 It speaks ledger and knows no chain: what chains say is handed in as plain readings.
 """
 
+from core.accounting.chart import ChartEntry, chart_of
 from core.accounting.custody import Custody
 from core.accounting.custody_types import (
     ChainReading,
@@ -48,6 +49,7 @@ __all__ = [
     "AccountingError",
     "ChainReading",
     "ChainRules",
+    "ChartEntry",
     "CreditLimits",
     "Custody",
     "CustodyRefused",
@@ -76,5 +78,6 @@ __all__ = [
     "TrialBalance",
     "UnknownToken",
     "account_id",
+    "chart_of",
     "digest_id",
 ]

@@ -18,6 +18,7 @@ from core.accounting.batches import (
     lookup_accounts,
     lookup_transfers,
 )
+from core.accounting.chart import TOKEN_KINDS, account_row
 from core.accounting.custody_types import (
     ChainReading,
     ChainRules,
@@ -35,8 +36,6 @@ from core.accounting.ids import (
     account_id,
     asset_name,
     custody_transfer_id,
-    owner_mark,
-    token_mark,
 )
 from core.accounting.numbers import CUSTODY_FIRST, LedgerNumbers
 from core.accounting.packets import words
@@ -69,7 +68,7 @@ class Custody:
         self._rules = dict(rules or {})
         self._default = default or ChainRules()
         self._numbers = LedgerNumbers(
-            ledger, node_id, CUSTODY_FIRST, (Kind.CLEARING, Kind.UNEXPLAINED)
+            ledger, node_id, CUSTODY_FIRST, (*TOKEN_KINDS, Kind.UNEXPLAINED)
         )
         self._trial = Trial(ledger)
         self._opened: set[Holding] = set()
@@ -263,7 +262,10 @@ class Custody:
             else:
                 fresh[reading.holding] = reading
         await self._numbers.open([_asset(holding) for holding in fresh])
-        accounts = [self._account(holding) for holding in fresh]
+        accounts = [
+            account_row(self.node_id, h.agent, _asset(h), Kind.CUSTODY, self._numbers[_asset(h)])
+            for h in fresh
+        ]
         await ensure_accounts(self._ledger, accounts, [str(holding) for holding in fresh])
         rows = [
             self._row(self._opening_id(h), h, Kind.OPENING, reading.amount or 0, reading.block)
@@ -304,15 +306,6 @@ class Custody:
 
     def _opening_id(self, holding: Holding) -> int:
         return custody_transfer_id(self._account_id(holding), "opening", "")
-
-    def _account(self, holding: Holding) -> Account:
-        return Account(
-            id=self._account_id(holding),
-            user_data_128=owner_mark(self.node_id, holding.agent),
-            user_data_64=token_mark(_asset(holding)),
-            ledger=self._numbers[_asset(holding)],
-            code=CODES[Kind.CUSTODY],
-        )
 
     def _row(self, id_: int, holding: Holding, against: Kind, amount: int, block: int) -> Transfer:
         """Debit custody by what came in, or credit it by what went out."""

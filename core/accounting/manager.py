@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from core.accounting import packets as rules
 from core.accounting.batches import chunks, lookup_accounts, lookup_transfers
+from core.accounting.chart import ChartEntry, chart_of
 from core.accounting.ids import Kind, account_id
 from core.accounting.limits import NO_LIMIT, CreditLimits, funding
 from core.accounting.lines import funded
@@ -82,6 +83,13 @@ class AccountManager:
         Raises UnknownToken, AccountMismatch, LimitRefused.
         """
         return await self._peers.open(pairs)
+
+    async def chart(self, pairs: Iterable[Pair] | None = None) -> dict[int, ChartEntry]:
+        """By id, the accounts of the tokens and of `pairs` (default: those opened here)."""
+        await self.open()
+        return chart_of(
+            self.node_id, self._peers.numbers.known, self.pairs if pairs is None else pairs
+        )
 
     def touched(self) -> TouchedReader:
         """A reader of the pairs that commits touch from now on; close it when done."""

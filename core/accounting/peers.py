@@ -10,16 +10,14 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from core.accounting.batches import ensure_accounts
-from core.accounting.ids import CODES, Kind, account_id, owner_mark, side_mark, token_mark
+from core.accounting.chart import PEER_KINDS, TOKEN_KINDS, account_row
+from core.accounting.ids import Kind, account_id
 from core.accounting.limits import CreditLimits
 from core.accounting.lines import CreditLines, Targets
 from core.accounting.numbers import TOKENS_FIRST, LedgerNumbers
 from core.accounting.touched import Touched
 from core.accounting.types import AccountingError, LimitChange, Pair, PeerAccounts, UnknownToken
-from core.ledger import Account, AccountFlags, Ledger
-
-_CAPPED = int(AccountFlags.DEBITS_MUST_NOT_EXCEED_CREDITS)
-_KINDS = (Kind.DEBIT, Kind.CREDIT, Kind.TRANSIT, Kind.LINE)
+from core.ledger import Ledger
 
 
 class Peers:
@@ -32,7 +30,7 @@ class Peers:
         self.node = node
         self.tokens = tuple(dict.fromkeys(tokens))
         self.limits = limits
-        self.numbers = LedgerNumbers(ledger, node, TOKENS_FIRST, (Kind.CLEARING,))
+        self.numbers = LedgerNumbers(ledger, node, TOKENS_FIRST, TOKEN_KINDS)
         self.lines = CreditLines(ledger)
         self.touched = Touched()
         self.accounts: dict[Pair, PeerAccounts] = {}
@@ -69,8 +67,12 @@ class Peers:
             return
         await self.numbers.open(self.tokens)
         made = {pair: self._ids(pair) for pair in missing}
-        rows = [row for accounts in made.values() for row in self._rows(accounts)]
-        owners = [f"peer {pair.peer}, {pair.token}" for pair in made for _ in _KINDS]
+        rows = [
+            account_row(self.node, peer, token, kind, accounts.ledger)
+            for (peer, token), accounts in made.items()
+            for kind in PEER_KINDS
+        ]
+        owners = [f"peer {pair.peer}, {pair.token}" for pair in made for _ in PEER_KINDS]
         await ensure_accounts(self.ledger, rows, owners)
         await self.lines.move(
             {pair: (accounts, self.limits.of(*pair)) for pair, accounts in made.items()}
@@ -94,7 +96,7 @@ class Peers:
 
     def _ids(self, pair: Pair) -> PeerAccounts:
         debit, credit, transit, line = (
-            account_id(self.node, pair.peer, pair.token, kind) for kind in _KINDS
+            account_id(self.node, pair.peer, pair.token, kind) for kind in PEER_KINDS
         )
         return PeerAccounts(
             peer=pair.peer,
@@ -106,18 +108,3 @@ class Peers:
             line=line,
             clearing=self.numbers.account_id(pair.token, Kind.CLEARING),
         )
-
-    def _rows(self, accounts: PeerAccounts) -> list[Account]:
-        ids = (accounts.debit, accounts.credit, accounts.transit, accounts.line)
-        return [
-            Account(
-                id=id_,
-                user_data_128=owner_mark(self.node, accounts.peer),
-                user_data_64=token_mark(accounts.token),
-                user_data_32=side_mark(kind),
-                ledger=accounts.ledger,
-                code=CODES[kind],
-                flags=_CAPPED if kind is Kind.DEBIT else 0,
-            )
-            for kind, id_ in zip(_KINDS, ids, strict=True)
-        ]

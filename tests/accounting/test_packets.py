@@ -15,6 +15,7 @@ from core.accounting import (
     Stage,
     Step,
     UnknownToken,
+    chart_of,
 )
 from core.accounting.ids import CODES, Kind, account_id, owner_mark, token_mark
 from core.accounting.packets import words
@@ -160,6 +161,17 @@ async def test_a_refused_prepare_stays_refused(books: Books) -> None:
     assert retry.booked
 
 
+async def test_a_refused_leg_takes_the_other_with_it(books: Books) -> None:
+    manager = books.manager(CreditLimits(100))
+    [refused] = await manager.record_packet_transfers([books.packet("P", "Q", 101, 99)])
+    assert refused.status == "exceeds_credits"
+    assert await figures(manager, "Q") == (0, 0, 0)
+    await manager.record_packet_transfers([books.packet("P", "Q", 1, AMOUNT_MAX)])
+    [full] = await manager.record_packet_transfers([books.packet("P", "Q", 50, 1)])
+    assert full.status.startswith("overflows")
+    assert await figures(manager, "P") == (1, 0, 1)
+
+
 async def test_a_fulfil_of_another_peers_packet_is_refused(books: Books) -> None:
     manager = books.manager()
     packet = books.packet("P", "Q", 10)
@@ -282,6 +294,29 @@ async def test_a_number_claimed_by_a_start_that_died_is_taken_up_or_left(
     await books.ledger.create_accounts([claim])
     [accounts] = await books.manager().open_accounts([Pair("P", "USD")])
     assert accounts.ledger == number
+
+
+async def test_a_chart_says_whose_an_id_is(books: Books) -> None:
+    manager = books.manager()
+    await manager.record_packet_transfers([books.packet("P", "Q", 1000, 990)])
+    chart = await manager.chart()
+    rows = await books.ledger.lookup_accounts(list(chart))
+    assert len(rows) == len(chart) == 3 + 2 * 4
+    for row in rows:
+        made = chart[row.id].account
+        assert (row.code, row.ledger, row.flags) == (made.code, made.ledger, made.flags)
+        assert (row.user_data_128, row.user_data_64) == (made.user_data_128, made.user_data_64)
+    whose = {(e.kind.value, e.owner): e.token for e in chart.values()}
+    assert whose["debit", "P"] == whose["line", "Q"] == whose["clearing", ""] == "USD"
+
+
+async def test_a_token_whose_opening_was_imported_keeps_its_number(books: Books) -> None:
+    chart = chart_of(books.node, {"USD": 1}, [])
+    opening = next(e.account for e in chart.values() if e.kind is Kind.OPENING)
+    await books.ledger.create_accounts([opening])
+    manager = books.manager(None, "EUR", "USD")
+    [eur, usd] = await manager.open_accounts([Pair("P", "EUR"), Pair("P", "USD")])
+    assert (eur.ledger, usd.ledger) == (2, 1)
 
 
 async def test_accounts_made_by_other_settings_are_refused_by_name(books: Books) -> None:
