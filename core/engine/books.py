@@ -80,6 +80,10 @@ class BookChanges(msgspec.Struct, frozen=True):
     custody: tuple[CustodyView, ...]
 
 
+NO_BOOKS = BookChanges(None, (), None, ())
+"""Where there are no books (a connection that only reads)."""
+
+
 class Books:
     """One node's books. `open` and `close` once each; `run` is their one task."""
 
@@ -105,6 +109,8 @@ class Books:
         self._log = ChangeLog[str](counter)
         self._open = False
         self._away = "not opened yet"
+        self._tried = False
+        self._opening = asyncio.Lock()
         self._known: set[Pair] = set()
         self._view: LedgerView | None = None
         self._peers: dict[str, PeerView] = {}
@@ -116,6 +122,13 @@ class Books:
 
     async def open(self) -> None:
         """Open the ledger. One that is away or damaged is noted and shown; nothing is raised."""
+        async with self._opening:
+            if not self._open:
+                await self._try_to_open()
+        self._look()
+
+    async def _try_to_open(self) -> None:
+        self._tried = True
         try:
             await self._ledger.open()
             await self.manager.open()
@@ -129,7 +142,6 @@ class Books:
             self._open, self._away = True, ""
             log.info("Accounting backend: %s", self._ledger.backend)
             await self._refresh(wanted)
-        self._look()
 
     async def close(self) -> None:
         """Let go of the ledger in good order."""
@@ -139,7 +151,9 @@ class Books:
             log.error("the ledger could not be closed: %s", error)
 
     async def run(self) -> None:
-        """Keep views, trial balance and custody up to date; until cancelled."""
+        """Open, then keep views, trial balance and custody up to date; until cancelled."""
+        self._look()
+        await self.open()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow(), name="peers")
             group.create_task(self._watch(), name="ledger health")
@@ -234,6 +248,8 @@ class Books:
 
     @asynccontextmanager
     async def _at_hand(self) -> AsyncIterator[None]:
+        if not self._tried:
+            await self.open()
         if not self._open:
             raise LedgerAwayError(f"The ledger is away: {self._away}")
         try:

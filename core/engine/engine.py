@@ -19,13 +19,17 @@ from importlib.metadata import PackageNotFoundError, version
 from core.api import (
     Command,
     CommandRefusedError,
+    CustodyView,
     EngineLostError,
     EngineState,
     EventQuery,
     History,
     Outcome,
+    PacketOutcome,
+    PacketStep,
     StatePatch,
     StoreHealth,
+    TransferView,
     Update,
 )
 from core.balances.cache import BalanceCache
@@ -37,6 +41,7 @@ from core.balances.versions import ChangeLog, VersionCounter
 from core.balances.view import ProblemRules
 from core.chains.protocol import ChainReader
 from core.config import Settings
+from core.engine.books import NO_BOOKS, Books
 from core.engine.chores import keep_house, watch_size
 from core.engine.compose import (
     ConfiguredStore,
@@ -109,6 +114,7 @@ class Engine:
         self._store: ConfiguredStore
         self._tracker: BalanceTracker
         self._executor: Executor
+        self._books: Books | None = None
         self._worker: SyncWorker | None = None
         self._readers: dict[str, ChainReader] = {}
 
@@ -159,8 +165,22 @@ class Engine:
             reader = build_reader(chain, settings, self._clock, self._store)
             self._owned.push_async_callback(reader.close)
             self._readers[chain.name] = reader
+        self._books = Books(
+            settings,
+            self.directory.generation(),
+            self._store,
+            self._cache,
+            self._clock,
+            self._counter,
+        )
+        self._owned.push_async_callback(self._books.close)
         self._executor = Executor(
-            self._store, self._clock, tuple(self._readers), self._read_chains, self._reload
+            self._store,
+            self._clock,
+            tuple(self._readers),
+            self._read_chains,
+            self._reload,
+            self._books,
         )
         if self.mode is EngineMode.FULL:
             await self._serve()
@@ -204,9 +224,11 @@ class Engine:
     async def _run_services(self) -> None:
         settings = self.settings
         assert self._worker is not None
+        assert self._books is not None
         async with asyncio.TaskGroup() as group:
             workers = [group.create_task(self._worker.run(), name="sync")]
             workers.append(group.create_task(self._read_newcomers(), name="newcomers"))
+            workers.append(group.create_task(self._books.run(), name="books"))
             house = keep_house(self._store, settings.history, self._clock, self._note_store)
             workers.append(group.create_task(house, name="housekeeping"))
             size = watch_size(self._store, self._clock, self._note_size, self._note_store)
@@ -274,6 +296,7 @@ class Engine:
     # --- state -----------------------------------------------------------------------------
 
     async def state(self) -> EngineState:
+        books = self._books.all() if self._books else NO_BOOKS
         return EngineState(
             instance=self._instance,
             version=self._counter.value,
@@ -292,6 +315,10 @@ class Engine:
             totals=self._cache.totals(),
             store=self._health(),
             clients=self._clients,
+            ledger=books.ledger,
+            peers=books.peers,
+            trial=books.trial or (),
+            custody=books.custody,
         )
 
     async def updates(self, after_version: int, after_seq: int) -> AsyncIterator[Update]:
@@ -315,6 +342,7 @@ class Engine:
     def _patch(self, version: int) -> StatePatch:
         changes = self._cache.changed_since(version)
         own = self._own_log.since(version)
+        books = self._books.changed_since(version) if self._books else NO_BOOKS
         agents = [key.removeprefix("agent:") for key in own if key.startswith("agent:")]
         return StatePatch(
             version=self._counter.value,
@@ -328,6 +356,10 @@ class Engine:
             totals=changes.totals,
             store=self._health() if "store" in own else None,
             clients=self._clients if "clients" in own else None,
+            ledger=books.ledger,
+            peers=books.peers,
+            trial=books.trial,
+            custody=books.custody,
         )
 
     def _health(self) -> StoreHealth:
@@ -358,6 +390,24 @@ class Engine:
             rows = await self._store.history(account, start_ms, end_ms)
             lines[account] = sparkline(rows, start_ms, end_ms, buckets)
         return lines
+
+    # --- books -----------------------------------------------------------------------------
+
+    async def packets(self, steps: Sequence[PacketStep]) -> Sequence[PacketOutcome]:
+        return await self._writable_books().packets(steps)
+
+    async def transfers(
+        self, peer: str, token: str, limit: int, before_ms: int = 0
+    ) -> Sequence[TransferView]:
+        return await self._writable_books().transfers(peer, token, limit, before_ms)
+
+    async def reconcile(self, agent: str = "") -> Sequence[CustodyView]:
+        return await self._writable_books().reconcile(agent)
+
+    def _writable_books(self) -> Books:
+        if self._books is None:
+            raise CommandRefusedError("This connection only reads the database, not the ledger.")
+        return self._books
 
     # --- commands --------------------------------------------------------------------------
 

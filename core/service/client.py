@@ -16,11 +16,16 @@ import httpx
 from core.api import (
     Command,
     CommandRefusedError,
+    CustodyView,
     EngineLostError,
     EngineState,
     EventQuery,
     History,
+    LedgerAwayError,
     Outcome,
+    PacketOutcome,
+    PacketStep,
+    TransferView,
     Update,
 )
 from core.events import EventRecord
@@ -124,6 +129,25 @@ class EngineClient:
         outcome: Outcome = wire.decode_outcome(body)
         return outcome
 
+    async def packets(self, steps: Sequence[PacketStep]) -> Sequence[PacketOutcome]:
+        body = await self._call("POST", "/v1/packets", content=wire.encode(list(steps)))
+        outcomes: list[PacketOutcome] = wire.decode_packet_outcomes(body)
+        return outcomes
+
+    async def transfers(
+        self, peer: str, token: str, limit: int, before_ms: int = 0
+    ) -> Sequence[TransferView]:
+        body = await self._call(
+            "GET", "/v1/ledger/transfers", peer=peer, token=token, limit=limit, before=before_ms
+        )
+        found: list[TransferView] = wire.decode_transfers(body)
+        return found
+
+    async def reconcile(self, agent: str = "") -> Sequence[CustodyView]:
+        body = await self._call("POST", "/v1/ledger/reconcile", agent=agent)
+        found: list[CustodyView] = wire.decode_custody(body)
+        return found
+
     async def close(self) -> None:
         await self._http.aclose()
 
@@ -153,6 +177,7 @@ def _error(body: bytes) -> BursarError:
     fault: wire.Fault = wire.decode_fault(body)
     kinds: dict[str, type[BursarError]] = {
         "refused": CommandRefusedError,
+        "ledger-away": LedgerAwayError,
         "no-wallet": NoWallet,
         "bad-request": wire.WireError,
     }

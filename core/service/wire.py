@@ -13,10 +13,14 @@ import msgspec
 from core.api import (
     BalanceView,
     Command,
+    CustodyView,
     EngineState,
     History,
     Outcome,
+    PacketOutcome,
+    PacketStep,
     StatePatch,
+    TransferView,
 )
 from core.events import EventRecord, Json, decode_amount, encode_amount, iso_utc
 from core.model import BursarError
@@ -32,7 +36,7 @@ class WireError(BursarError):
 
 class Fault(msgspec.Struct, frozen=True):
     """An error as it crosses the socket: `kind` is one of refused, no-wallet, bad-request,
-    failed; `message` is for the operator."""
+    ledger-away, failed; `message` is for the operator."""
 
     kind: str
     message: str
@@ -78,6 +82,10 @@ decode_sparklines: Decoder = Decoder(dict[int, tuple[int | None, ...]])
 decode_sparkline_request: Decoder = Decoder(SparklineRequest)
 decode_command: Decoder = Decoder(Command)
 decode_outcome: Decoder = Decoder(Outcome)
+decode_steps: Decoder = Decoder(list[PacketStep])
+decode_packet_outcomes: Decoder = Decoder(list[PacketOutcome])
+decode_transfers: Decoder = Decoder(list[TransferView])
+decode_custody: Decoder = Decoder(list[CustodyView])
 decode_fault: Decoder = Decoder(Fault)
 
 
