@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from core.accounting.batches import (
+    chunks,
     create_transfers,
     ensure_accounts,
     lookup_accounts,
@@ -45,7 +46,7 @@ from core.ledger import AMOUNT_MAX, Account, Ledger, Transfer, TransferStatus
 
 _TOO_LARGE = "the amount is beyond 2^128 - 1 base units, which no ledger account can hold"
 _CREATED = TransferStatus.CREATED
-_NO_ACCOUNT = Account()
+_READINGS = 1_000  # compared before others get a turn of the loop
 
 
 class Custody:
@@ -71,7 +72,7 @@ class Custody:
             ledger, node_id, CUSTODY_FIRST, (*TOKEN_KINDS, Kind.UNEXPLAINED)
         )
         self._trial = Trial(ledger)
-        self._opened: set[Holding] = set()
+        self._opened: dict[Holding, int] = {}  # to the custody account's id
         self._differences: dict[Holding, Differences] = {}
         self._findings: dict[Holding, Finding] = {}
         self._turn = asyncio.Lock()  # one reconciliation at a time
@@ -130,21 +131,27 @@ class Custody:
         """
         _check_blocks(readings)
         async with self._turn:
-            holdings = [reading.holding for reading in readings]
-            await self._recall(holdings)
-            found = await self._open([r for r in readings if r.holding not in self._opened])
-            old = [reading for reading in readings if reading.holding not in found]
-            booked = await self._amounts([reading.holding for reading in old])
-            for reading in old:
-                found[reading.holding] = self._compare(reading, booked.get(reading.holding))
-            await self._observe(found, booked)
-            self._findings |= found
-            return [found[holding] for holding in holdings]
+            findings: list[Finding] = []
+            for part in chunks(readings, _READINGS):
+                findings += await self._reconcile(part)
+                await asyncio.sleep(0)
+            return findings
 
-    def _compare(self, reading: ChainReading, account: Account | None) -> Finding:
+    async def _reconcile(self, readings: Sequence[ChainReading]) -> list[Finding]:
+        holdings = [reading.holding for reading in readings]
+        await self._recall(holdings)
+        found = await self._open([r for r in readings if r.holding not in self._opened])
+        old = [reading for reading in readings if reading.holding not in found]
+        booked = await self._amounts([reading.holding for reading in old])
+        for reading in old:
+            found[reading.holding] = self._compare(reading, booked[reading.holding])
+        await self._observe(found, booked)
+        self._findings |= found
+        return [found[holding] for holding in holdings]
+
+    def _compare(self, reading: ChainReading, account: Account) -> Finding:
         holding, block = reading.holding, reading.block
-        at = account or _NO_ACCOUNT
-        booked = at.debits_posted - at.credits_posted
+        booked = account.debits_posted - account.credits_posted
         finding = Finding(holding, FindingState.EQUAL, block, reading.amount, booked)
         if reading.amount is None:
             return _with(finding, FindingState.UNREAD, reason=reading.reason or "not read")
@@ -230,7 +237,7 @@ class Custody:
     async def positions(self, holdings: Sequence[Holding]) -> dict[Holding, int]:
         """What is booked for holdings, base units; those never read are left out."""
         await self._recall(holdings)
-        rows = await self._amounts([h for h in holdings if h in self._opened])
+        rows = await self._amounts(holdings)
         return {h: row.debits_posted - row.credits_posted for h, row in rows.items()}
 
     @property
@@ -249,7 +256,7 @@ class Custody:
         rows = await lookup_transfers(self._ledger, list(ids.values()))
         opened = [holding for holding in new if ids[holding] in rows]
         await self._numbers.open([_asset(holding) for holding in opened])
-        self._opened.update(opened)
+        self._opened |= {holding: self._account_id(holding) for holding in opened}
 
     async def _open(self, readings: Sequence[ChainReading]) -> dict[Holding, Finding]:
         """Book opening entries; findings of the holdings that were not opened before."""
@@ -281,7 +288,7 @@ class Custody:
                     finding, FindingState.TOO_LARGE, ledger_amount=0, reason=_TOO_LARGE
                 )
                 continue
-            self._opened.add(holding)
+            self._opened[holding] = self._account_id(holding)
             if result.status is _CREATED:
                 found[holding] = finding
         return found
@@ -297,7 +304,7 @@ class Custody:
         return None
 
     async def _amounts(self, holdings: Sequence[Holding]) -> dict[Holding, Account]:
-        ids = {holding: self._account_id(holding) for holding in holdings}
+        ids = {holding: self._opened[holding] for holding in holdings if holding in self._opened}
         rows = await lookup_accounts(self._ledger, list(ids.values()))
         return {holding: rows[id_] for holding, id_ in ids.items() if id_ in rows}
 

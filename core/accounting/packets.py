@@ -120,8 +120,6 @@ def replay_status(step: Step, sent: Transfer, booked: Transfer | None) -> str:
     was judged by the ledger, which then does not look at the other."""
     if booked is None:
         return TransferStatus.LINKED_EVENT_FAILED.name.lower()
-    if booked.debit_account_id != sent.debit_account_id:
-        return TransferStatus.EXISTS_WITH_DIFFERENT_DEBIT_ACCOUNT_ID.name.lower()
     if booked.credit_account_id != sent.credit_account_id:
         return TransferStatus.EXISTS_WITH_DIFFERENT_CREDIT_ACCOUNT_ID.name.lower()
     if step.stage in (Stage.PREPARE, Stage.RECORD) and booked.amount != sent.amount:

@@ -253,6 +253,20 @@ async def test_ten_agents_are_each_classified_in_one_reconciliation(books: Books
     assert [custody.findings[holding] for holding in agents] == late
 
 
+async def test_a_fleet_is_reconciled_in_one_call_and_in_order(books: Books) -> None:
+    custody = books.custody(base=STRICT)
+    fleet = [wei(f"agent-{number}") for number in range(2_500)]
+    opened = await custody.reconcile([ChainReading(h, n, 1) for n, h in enumerate(fleet)])
+    assert {f.state for f in opened} == {S.OPENED}
+    late = books.custody(base=STRICT)
+    found = await late.reconcile([ChainReading(h, n + n % 2, 2) for n, h in enumerate(fleet)])
+    assert [f.holding for f in found] == fleet
+    assert [f.state for f in found[:4]] == [S.EQUAL, S.PENDING] * 2
+    assert await late.positions(fleet) == {h: n for n, h in enumerate(fleet)}
+    [trial] = await late.trial_balance()
+    assert trial.balanced
+
+
 async def test_a_movement_is_booked_once_per_reference(books: Books) -> None:
     chain = await opened(books, STRICT, 1_000)
     custody = chain.custody

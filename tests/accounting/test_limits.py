@@ -18,7 +18,7 @@ from core.accounting import (
     Step,
 )
 from core.accounting.lines import change
-from core.ledger import TransferStatus
+from core.ledger import Transfer, TransferFlags, TransferStatus
 from tests.accounting.conftest import Books
 
 
@@ -168,6 +168,33 @@ async def test_a_lapsed_packet_gives_its_headroom_to_the_lowered_limit(books: Bo
     assert (check.allowed, check.headroom) == (False, 50)
     assert await status(manager, books.packet("p", "q", 51)) == "exceeds_credits"
     assert await status(manager, books.packet("p", "q", 50)) == "created"
+
+
+async def test_applying_the_limits_takes_up_what_lapsed(books: Books) -> None:
+    manager = books.manager(CreditLimits(100))
+    await manager.prepare([books.packet("p", "q", 80)], 1)
+    await manager.set_limits(CreditLimits(50))
+    assert manager.limits == CreditLimits(50)
+    await books.wait(2)
+    changes = await manager.apply_limits()
+    assert [(c.in_force, c.reached) for c in changes] == [(50, True)] * 2
+
+
+async def test_a_limit_the_ledger_does_not_take_names_the_peer(books: Books) -> None:
+    manager = books.manager(CreditLimits(100))
+    [accounts] = await manager.open_accounts([Pair("p", "USD")])
+    closing = Transfer(
+        id=accounts.debit + 1,
+        debit_account_id=accounts.debit,
+        credit_account_id=accounts.clearing,
+        ledger=accounts.ledger,
+        code=1,
+        flags=int(TransferFlags.PENDING | TransferFlags.CLOSING_DEBIT),
+    )
+    await books.ledger.create_transfers([closing])
+    with pytest.raises(LimitRefused, match=r"peer p in USD could not be set to 200.*closed"):
+        await manager.set_limits(CreditLimits(200))
+    assert (await manager.get_account_balance("p", "USD")).limit == 100
 
 
 async def test_two_processes_that_open_a_peer_together_fund_it_once(books: Books) -> None:

@@ -326,6 +326,12 @@ async def test_accounts_made_by_other_settings_are_refused_by_name(books: Books)
         await books.manager().record_packet_transfers([books.packet("P", "Q", 1)])
 
 
+async def test_any_number_of_tokens_get_numbers_of_their_own(books: Books) -> None:
+    tokens = [f"T{n}" for n in range(70)]
+    manager = books.manager(None, *tokens)
+    assert [t.ledger for t in await manager.trial_balance()] == list(range(1, 71))
+
+
 async def test_a_manager_restarted_knows_what_its_peers_owe(books: Books) -> None:
     limits = CreditLimits(5_000)
     await books.manager(limits).record_packet_transfers([books.packet("P", "Q", 1000, 990)])
