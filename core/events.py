@@ -164,6 +164,92 @@ class EngineStopped(Event, frozen=True, rename="camel", kw_only=True):
     reason: str
 
 
+class SettlementRequired(Event, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """What stands between us and a peer went above its threshold; once per crossing. Amounts are
+    base units; `direction` is in the JSON only where it is not the usual one."""
+
+    TYPE: ClassVar[str] = "SETTLEMENT_REQUIRED"
+    peer_id: str
+    token_id: str
+    current_balance: Amount
+    threshold: Amount
+    exceeds_by: Amount
+    direction: str = "receivable"  # what the peer owes us; "payable": what we owe
+
+    def subject(self) -> str:
+        return f"{self.peer_id}/{self.token_id}"
+
+
+class SettlementTriggered(SettlementRequired, frozen=True, rename="camel", kw_only=True):
+    """The same crossing for telemetry, with the key under which it is paid."""
+
+    TYPE: ClassVar[str] = "SETTLEMENT_TRIGGERED"
+    node_id: str
+    idempotency_key: str
+
+
+class SettlementStateChanged(Event, frozen=True, rename="camel", kw_only=True):
+    """A settlement went from one state to another."""
+
+    TYPE: ClassVar[str] = "SETTLEMENT_STATE_CHANGED"
+    peer_id: str
+    token_id: str
+    direction: str
+    old_state: str
+    new_state: str
+    reason: str
+
+    def subject(self) -> str:
+        return f"{self.peer_id}/{self.token_id}"
+
+
+class SettlementCompleted(Event, frozen=True, rename="camel", kw_only=True):
+    """A payment under way was booked; `amount` is what was paid, `begun` what was meant."""
+
+    TYPE: ClassVar[str] = "SETTLEMENT_COMPLETED"
+    peer_id: str
+    token_id: str
+    direction: str
+    amount: Amount
+    begun: Amount
+    idempotency_key: str
+
+    def subject(self) -> str:
+        return f"{self.peer_id}/{self.token_id}"
+
+
+class SettlementFailed(Event, frozen=True, rename="camel", kw_only=True):
+    """A payment under way was not made, and was taken back; it is tried again."""
+
+    TYPE: ClassVar[str] = "SETTLEMENT_FAILED"
+    peer_id: str
+    token_id: str
+    direction: str
+    amount: Amount
+    idempotency_key: str
+    attempt: int
+    reason: str
+
+    def subject(self) -> str:
+        return f"{self.peer_id}/{self.token_id}"
+
+
+class SettlementThresholdChanged(Event, frozen=True, rename="camel", kw_only=True):
+    """An operator changed a threshold. Levels are base units or a share of the credit limit, ""
+    for none; an empty token means all of the peer's, an empty peer everybody."""
+
+    TYPE: ClassVar[str] = "SETTLEMENT_THRESHOLD_CHANGED"
+    peer_id: str
+    token_id: str
+    old_level: str
+    new_level: str
+    operator: str
+    reason: str
+
+    def subject(self) -> str:
+        return f"{self.peer_id}/{self.token_id}"
+
+
 class EventRecord(msgspec.Struct, frozen=True):
     """A stored event: what readers get. `payload` is the event's own fields as JSON builtins
     (amounts are decimal strings)."""

@@ -163,7 +163,73 @@ class HistoryRow(msgspec.Struct, frozen=True, gc=False):
     amount: int
 
 
-class Store(Protocol):
+class SettlementRow(msgspec.Struct, frozen=True, gc=False):
+    """Where settling one pair in one direction stands; `version` counts its changes.
+
+    `epoch` counts triggers and `attempt` the tries within one; `armed` says that the next
+    crossing triggers. `told` is the state last published. `key` is the epoch's idempotency key.
+    `amount` (base units) is the payment meant by the attempt, None before one is begun; it is
+    under way if the ledger says so. `delivered`: the engine `begun_by` took the order. Not before
+    `retry_ms` is it given again. Times in ms, 0: never.
+    """
+
+    peer: str
+    token: str
+    direction: str
+    version: int = 0
+    epoch: int = 0
+    attempt: int = 0
+    armed: bool = True
+    told: str = "IDLE"
+    key: str = ""
+    amount: int | None = None
+    begun_by: str = ""
+    delivered: bool = False
+    retry_ms: int = 0
+    changed_ms: int = 0
+    reason: str = ""
+    settled_ms: int = 0
+    settled_amount: int | None = None
+
+
+class StoredThreshold(msgspec.Struct, frozen=True):
+    """A threshold set at run time: base units or a share such as "80%". An empty `token` means
+    all tokens of the peer, an empty `peer` everybody; an empty `level` takes it back."""
+
+    peer: str
+    token: str
+    level: str
+
+
+class SettlementStore(Protocol):
+    """What the settlement room needs of a store; part of `Store`."""
+
+    async def settlements(
+        self, only: Sequence[tuple[str, str, str]] | None = None
+    ) -> list[SettlementRow]:
+        """All rows, or those of some (peer, token, direction)."""
+        ...
+
+    async def change_settlements(
+        self, changes: Sequence[tuple[SettlementRow, Sequence[Event]]]
+    ) -> list[list[EventRecord] | None]:
+        """Write rows with the events that report them, in one transaction. A row follows the
+        version below its own (1 is a new row); where another writer was faster neither row nor
+        events are written and its answer is None."""
+        ...
+
+    async def thresholds(self) -> list[StoredThreshold]:
+        """Thresholds set at run time."""
+        ...
+
+    async def set_threshold(
+        self, threshold: StoredThreshold, events: Sequence[Event]
+    ) -> list[EventRecord]:
+        """Set or take back a threshold."""
+        ...
+
+
+class Store(SettlementStore, Protocol):
     """One database. All methods may raise StoreError; times are ms since the epoch."""
 
     async def open(self) -> None:

@@ -234,7 +234,45 @@ _VERSION_2 = Migration(
     ),
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_VERSION_1, _VERSION_2)
+# One row per pair and direction that ever crossed its threshold; `version` is compared and
+# swapped. `told` is the state last published: what is under way is the ledger's to say. Amounts
+# are decimal text, times ms. In thresholds an empty peer or token means every other one.
+_VERSION_3 = Migration(
+    3,
+    "settlements and their thresholds",
+    (
+        """
+        CREATE TABLE settlements (
+            peer TEXT NOT NULL,
+            token TEXT NOT NULL,
+            direction TEXT NOT NULL CHECK (direction IN ('receivable', 'payable')),
+            version INTEGER NOT NULL,
+            epoch INTEGER NOT NULL,
+            attempt INTEGER NOT NULL,
+            armed INTEGER NOT NULL,
+            told TEXT NOT NULL,
+            key TEXT NOT NULL,
+            amount TEXT,
+            begun_by TEXT NOT NULL,
+            delivered INTEGER NOT NULL,
+            retry_at INTEGER NOT NULL,
+            changed_at INTEGER NOT NULL,
+            reason TEXT NOT NULL,
+            settled_at INTEGER NOT NULL,
+            settled_amount TEXT,
+            PRIMARY KEY (peer, token, direction)
+        ) WITHOUT ROWID""",
+        """
+        CREATE TABLE settlement_thresholds (
+            peer TEXT NOT NULL,
+            token TEXT NOT NULL,
+            level TEXT NOT NULL,
+            PRIMARY KEY (peer, token)
+        ) WITHOUT ROWID""",
+    ),
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
 SCHEMA_VERSION = MIGRATIONS[-1].version
 
 

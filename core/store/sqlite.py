@@ -1,7 +1,7 @@
 """The store on SQLite: every method of the protocol as one transaction over one file.
 
 Here is only which statements make up a method; the statements live by subject in registry,
-balances, history and events, the threads and the errors in connection. One engine owns the
+balances, history, settlements and events, the threads and the errors in connection. One engine owns the
 file, so a lease is a row per chain. Files are 0600.
 """
 
@@ -17,6 +17,7 @@ from core.store import balances as current
 from core.store import events as outbox
 from core.store import history as past
 from core.store import registry as registered
+from core.store import settlements as settling
 from core.store.connection import Database, files_of
 from core.store.protocol import (
     Failure,
@@ -26,7 +27,9 @@ from core.store.protocol import (
     NewAsset,
     NewWallet,
     Registry,
+    SettlementRow,
     StoredBalance,
+    StoredThreshold,
     Sweep,
 )
 
@@ -242,6 +245,40 @@ class SqliteStore:
 
     async def add_pairs(self, pairs: Sequence[tuple[str, str]]) -> None:
         await self._database.write("write the pairs", lambda db: outbox.add_pairs(db, pairs))
+
+    # settlements
+
+    async def settlements(
+        self, only: Sequence[tuple[str, str, str]] | None = None
+    ) -> list[SettlementRow]:
+        return await self._database.read(
+            "read settlements", lambda db: settling.settlements(db, only)
+        )
+
+    async def change_settlements(
+        self, changes: Sequence[tuple[SettlementRow, Sequence[Event]]]
+    ) -> list[list[EventRecord] | None]:
+        def write(db: sqlite3.Connection) -> list[list[EventRecord] | None]:
+            return [
+                outbox.insert_events(db, self._node_id, events)
+                if settling.change_settlement(db, row)
+                else None
+                for row, events in changes
+            ]
+
+        return await self._database.write("write settlements", write)
+
+    async def thresholds(self) -> list[StoredThreshold]:
+        return await self._database.read("read settlement thresholds", settling.thresholds)
+
+    async def set_threshold(
+        self, threshold: StoredThreshold, events: Sequence[Event]
+    ) -> list[EventRecord]:
+        return await self._write_fact(
+            "set a settlement threshold",
+            lambda db: settling.set_threshold(db, threshold),
+            events,
+        )
 
     # small memory
 
