@@ -157,33 +157,46 @@ def plan_opening(
     return Opening(list(accounts.values()), credits_ + debits, foreign)
 
 
+async def may_start(ledger: Ledger, opening: Opening) -> bool:
+    """Whether nothing was booked yet, or only a part of this opening (a start that was broken
+    off and is now finished). Accounts that nothing moved do not count."""
+    planned = {t.id for t in opening.transfers}
+    held = after = 0
+    while page := await ledger.query_transfers(QueryFilter(timestamp_min=after, limit=BATCH_MAX)):
+        if any(t.id not in planned for t in page):
+            return False
+        held += len(page)
+        after = page[-1].timestamp + 1
+    return not held or held < len(planned)
+
+
 async def start_from(ledger: Ledger, opening: Opening, clock: Clock) -> None:
     """Book an opening into an empty ledger. It is tried on a book in memory first, so that a
     file that cannot be booked changes nothing. Raises InterchangeError."""
-    if await ledger.query_accounts(QueryFilter(limit=1)):
+    if not await may_start(ledger, opening):
         raise InterchangeError(
-            "The ledger already holds accounts; only an empty one can start from a file."
+            "The ledger already holds transfers; only an empty one can start from a file."
         )
     trial = Book(clock)
     for part in _parts(opening.accounts):
-        _all_created(part, [r.status for r in trial.create_accounts(part)])
+        _all_taken(part, [r.status for r in trial.create_accounts(part)])
     for moves in _parts(opening.transfers):
-        _all_created(moves, [r.status for r in trial.create_transfers(moves)])
+        _all_taken(moves, [r.status for r in trial.create_transfers(moves)])
     for part in _parts(opening.accounts):
-        _all_created(part, [r.status for r in await ledger.create_accounts(part)])
+        _all_taken(part, [r.status for r in await ledger.create_accounts(part)])
     for moves in _parts(opening.transfers):
-        _all_created(moves, [r.status for r in await ledger.create_transfers(moves)])
+        _all_taken(moves, [r.status for r in await ledger.create_transfers(moves)])
 
 
 def _parts(rows: list[Row]) -> list[list[Row]]:
     return [rows[at : at + BATCH_MAX] for at in range(0, len(rows), BATCH_MAX)]
 
 
-def _all_created(
+def _all_taken(
     rows: Sequence[Account | Transfer], statuses: Sequence[AccountStatus | TransferStatus]
 ) -> None:
     for row, status in zip(rows, statuses, strict=True):
-        if status.name == "CREATED":
+        if status.name in ("CREATED", "EXISTS"):
             continue
         what = f"account {row.id}"
         if isinstance(row, Transfer):

@@ -64,9 +64,8 @@ class MigrationReport(msgspec.Struct, frozen=True):
         ]
 
 
-async def migrate(source: State, target: Ledger) -> MigrationReport:
-    """Import everything and compare. Raises MigrationRefused before anything is sent if a
-    packet with a time-out is pending, and if the target refuses or differs."""
+def refuse_pending(source: State) -> None:
+    """Raises MigrationRefused if a packet with a time-out is pending."""
     waiting = [
         t.id for t in source.transfer_order if t.timeout and source.pending.get(t.id) == PENDING_NOW
     ]
@@ -75,6 +74,12 @@ async def migrate(source: State, target: Ledger) -> MigrationReport:
             f"{len(waiting)} transfers are pending with a time-out (the first is {waiting[0]});"
             " wait until they are fulfilled, rejected or lapsed, then migrate."
         )
+
+
+async def migrate(source: State, target: Ledger) -> MigrationReport:
+    """Import everything and compare. Raises MigrationRefused before anything is sent if a
+    packet with a time-out is pending, and if the target refuses or differs."""
+    refuse_pending(source)
     carried = [t for t in source.transfer_order if source.pending.get(t.id) != EXPIRED]
     closed = _closed_by_transfer(source)
     accounts = [_import_of_account(a.row(), closed) for a in source.account_order]
