@@ -10,6 +10,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from core.store.protocol import SettlementRow, StoredThreshold
 
 _COLUMNS = (
@@ -88,24 +90,14 @@ def set_threshold(connection: sqlite3.Connection, threshold: StoredThreshold) ->
             (*scope, threshold.level),
         )
     else:
-        connection.execute(
-            "DELETE FROM settlement_thresholds WHERE peer = ? AND token = ?", scope
-        )
+        connection.execute("DELETE FROM settlement_thresholds WHERE peer = ? AND token = ?", scope)
 
 
 def _row(row: tuple[Any, ...]) -> SettlementRow:
-    amount, settled = row[9], row[16]
-    return SettlementRow(
-        *row[:6],
-        armed=bool(row[6]),
-        told=row[7],
-        key=row[8],
-        amount=None if amount is None else int(amount),
-        begun_by=row[10],
-        delivered=bool(row[11]),
-        retry_ms=row[12],
-        changed_ms=row[13],
-        reason=row[14],
-        settled_ms=row[15],
-        settled_amount=None if settled is None else int(settled),
-    )
+    """A row read in the order of `_COLUMNS`, which is that of the fields."""
+    flags = {"armed": bool(row[6]), "delivered": bool(row[11])}
+    amounts = {
+        "amount": None if row[9] is None else int(row[9]),
+        "settled_amount": None if row[16] is None else int(row[16]),
+    }
+    return msgspec.structs.replace(SettlementRow(*row), **flags, **amounts)

@@ -1,8 +1,8 @@
 """The store on SQLite: every method of the protocol as one transaction over one file.
 
 Here is only which statements make up a method; the statements live by subject in registry,
-balances, history, settlements and events, the threads and the errors in connection. One engine owns the
-file, so a lease is a row per chain. Files are 0600.
+balances, history, settlements and events, the threads and the errors in connection. One engine
+owns the file, so a lease is a row per chain. Files are 0600.
 """
 
 from __future__ import annotations
