@@ -250,6 +250,43 @@ class SettlementThresholdChanged(Event, frozen=True, rename="camel", kw_only=Tru
         return f"{self.peer_id}/{self.token_id}"
 
 
+class CustodyUnexplained(Event, frozen=True, rename="camel", kw_only=True):
+    """What a chain says of a balance has differed from the ledger for the whole finality window,
+    under the strict policy; once per crossing. Amounts are base units."""
+
+    TYPE: ClassVar[str] = "CUSTODY_UNEXPLAINED"
+    agent_id: str
+    chain: str
+    token: str
+    contract: str | None
+    decimals: int
+    unexplained: Amount  # what the chain has beyond the ledger; below zero: less
+    chain_amount: Amount | None
+    ledger_amount: Amount
+    block: int
+    since_block: int
+
+    def subject(self) -> str:
+        return self.agent_id
+
+
+class CustodyExplained(Event, frozen=True, rename="camel", kw_only=True):
+    """An unexplained difference was booked by an operator, or chain and ledger agree again."""
+
+    TYPE: ClassVar[str] = "CUSTODY_EXPLAINED"
+    agent_id: str
+    chain: str
+    token: str
+    contract: str | None
+    decimals: int
+    booked: Amount  # base units; 0 where the difference went by itself
+    block: int
+    reason: str
+
+    def subject(self) -> str:
+        return self.agent_id
+
+
 class EventRecord(msgspec.Struct, frozen=True):
     """A stored event: what readers get. `payload` is the event's own fields as JSON builtins
     (amounts are decimal strings)."""
