@@ -25,7 +25,12 @@ from core.settlement.records import Records
 from core.settlement.rows import Node, key_of, state_of
 from core.settlement.states import SettlementState
 from core.settlement.thresholds import Level, ThresholdRules, parse, scope_name
-from core.settlement.types import MonitorNotStopped, SettlementKey, SettlementView
+from core.settlement.types import (
+    MonitorNotStopped,
+    SettlementKey,
+    SettlementView,
+    ThresholdRefused,
+)
 from core.settlement.views import view_of
 from core.store.protocol import SettlementStore, StoredThreshold
 
@@ -129,12 +134,20 @@ class SettlementMonitor:
             reader.close()
 
     async def _load_rules(self) -> None:
-        rules = self._configured
+        """Configured rules that cannot work stop the start; one set at run time that limits now
+        forbid is left out, loudly, since it could not be changed while nothing runs."""
+        rules, refused = self._configured, []
+        rules.check(self._manager.limits)
         for stored in await self._store.thresholds():
-            level = parse(stored.level, scope_name(stored.peer, stored.token))
-            text = level if isinstance(level, int) else stored.level
-            rules = rules.with_level(stored.peer, stored.token, text)
-        self.warnings = rules.check(self._manager.limits)
+            try:
+                level = parse(stored.level, scope_name(stored.peer, stored.token))
+                text = level if isinstance(level, int) else stored.level
+                more = rules.with_level(stored.peer, stored.token, text)
+                more.check(self._manager.limits)
+                rules = more
+            except ThresholdRefused as error:
+                refused.append(f"Not in force: {error}")
+        self.warnings = (*refused, *rules.check(self._manager.limits))
         for warning in self.warnings:
             log.warning("%s", warning)
         self._observer.rules = rules

@@ -73,9 +73,7 @@ class Node:
     ) -> SettlementMonitor:
         """A started monitor; `ledger` stands in the way of the real one."""
         await self.open()
-        self.manager = AccountManager(
-            ledger or self.embedded, "node-a", ("USD", "EUR"), limits
-        )
+        self.manager = AccountManager(ledger or self.embedded, "node-a", ("USD", "EUR"), limits)
         await self.manager.open_accounts(pairs)
         self.monitor = self.monitor_of(self.manager, rules, ledger=ledger, engine=engine)
 
