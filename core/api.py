@@ -194,6 +194,14 @@ class CustodyView(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
 
 
+class AccountTotals(msgspec.Struct, frozen=True, gc=False):
+    """Posted totals of one ledger account, base units; `id` is its 128-bit id in decimal."""
+
+    id: str
+    debits_posted: Amount
+    credits_posted: Amount
+
+
 class TransferView(msgspec.Struct, frozen=True, gc=False):
     """One transfer of a pair's accounts, newest first in a list. `kind` is packet, settlement,
     credit line or the like, in words; `side` receivable or payable; `amount` is signed as it
@@ -365,6 +373,14 @@ class BookUnexplained(msgspec.Struct, frozen=True, tag="explain-custody"):
     reason: str
 
 
+class ImportTotals(msgspec.Struct, frozen=True, tag="ledger-import"):
+    """Start the empty ledger from these totals. `peers` are known beside those that the settings
+    name; ids of nobody known are kept as foreign accounts."""
+
+    totals: tuple[AccountTotals, ...]
+    peers: tuple[str, ...] = ()
+
+
 class RecordSettlement(msgspec.Struct, frozen=True, tag="settlement"):
     """Book a payment that has happened: `direction` is "receivable" (the peer paid us) or
     "payable" (we paid). `reference` is the payment's own; a second one with it books nothing."""
@@ -383,6 +399,7 @@ Command = (
     | SetLimits
     | RecordMovements
     | BookUnexplained
+    | ImportTotals
     | RecordSettlement
 )
 
@@ -464,6 +481,15 @@ class EngineApi(Protocol):
         self, peer: str, token: str, limit: int, before_ms: int = 0
     ) -> Sequence[TransferView]:
         """The newest transfers of a pair (before that time, if given), newest first. Raises
+        LedgerAwayError."""
+        ...
+
+    async def trial_balance(self) -> Sequence[TrialView]:
+        """The trial balance of every ledger number, taken now. Raises LedgerAwayError."""
+        ...
+
+    async def ledger_totals(self) -> Sequence[AccountTotals]:
+        """Posted totals of every account of the ledger, all of one moment. Raises
         LedgerAwayError."""
         ...
 

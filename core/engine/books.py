@@ -1,8 +1,8 @@
 """The engine's books: ledger, peers and custody, kept open, watched and mirrored as views.
 
 A ledger that is away is a state, not an end: everything else goes on, the reason is shown, and
-opening it is tried again. Views follow the "touched" signal; custody follows the fleet's own
-change log, so that its cost is what changed.
+opening it is tried again. Views follow the "touched" signal; custody is in `custody_watch`, files
+are in `ledger_io`.
 """
 
 from __future__ import annotations
@@ -18,21 +18,19 @@ import msgspec
 from core.accounting import (
     AccountingError,
     AccountManager,
-    ChainReading,
     Custody,
     Direction,
-    FindingState,
-    Holding,
-    Movement,
-    Packet,
     Pair,
-    Stage,
     Step,
+    account_id,
 )
+from core.accounting.chart import PEER_KINDS
 from core.api import (
+    AccountTotals,
     BookUnexplained,
     CommandRefusedError,
     CustodyView,
+    ImportTotals,
     LedgerAwayError,
     LedgerView,
     Outcome,
@@ -47,16 +45,32 @@ from core.api import (
 from core.balances.cache import BalanceCache
 from core.balances.versions import ChangeLog, VersionCounter
 from core.config import Settings
+from core.engine.custody_watch import CustodyWatch, Publish, holding_of
+from core.engine.ledger_io import (
+    Started,
+    begin_from,
+    configured_pairs,
+    foreign_ids,
+    holds_transfers,
+    posted_totals,
+)
 from core.engine.ledger_views import (
-    custody_view,
     ledger_view,
+    packet_step,
     peer_view,
     transfer_views,
     trial_view,
 )
 from core.engine.ledgers import build_ledger, credit_limits, custody_rules
-from core.ledger import AccountFilter, AccountFilterFlags, LedgerError
-from core.model import Asset, Clock, NoWallet
+from core.ledger import (
+    BATCH_MAX,
+    AccountFilter,
+    AccountFilterFlags,
+    FieldOutOfRange,
+    LedgerError,
+)
+from core.ledger.interchange import InterchangeError, Totals, parse, write_file
+from core.model import Amount, Clock
 from core.store.protocol import Store, StoreError
 
 log = logging.getLogger("bursar.ledger")
@@ -64,11 +78,9 @@ log = logging.getLogger("bursar.ledger")
 _VIEW_S = 0.25
 _HEALTH_S = 1.0
 _TRIAL_S = 30.0
-_CUSTODY_S = 5.0
-_CUSTODY_SLICE = 500
 _RETRY_S = 5.0
 _BOTH = int(AccountFilterFlags.DEBITS | AccountFilterFlags.CREDITS | AccountFilterFlags.REVERSED)
-_QUIET = {FindingState.EQUAL.value, FindingState.OPENED.value}
+_NOTICE_IDS = 20  # foreign ids named on the desk; the log has all
 
 
 class BookChanges(msgspec.Struct, frozen=True):
@@ -85,7 +97,8 @@ NO_BOOKS = BookChanges(None, (), None, ())
 
 
 class Books:
-    """One node's books. `open` and `close` once each; `run` is their one task."""
+    """One node's books. `open` and `close` once each; `run` is their one task. `publish` stores
+    and announces events."""
 
     def __init__(
         self,
@@ -95,7 +108,9 @@ class Books:
         cache: BalanceCache,
         clock: Clock,
         counter: VersionCounter,
+        publish: Publish,
     ) -> None:
+        self._settings = settings
         self._store = store
         self._cache = cache
         self._clock = clock
@@ -105,18 +120,26 @@ class Books:
             self._ledger, node, settings.ledger.tokens, credit_limits(settings.ledger)
         )
         rules, default = custody_rules(settings.custody)
-        self.custody = Custody(self._ledger, node, rules, default)
+        custody = Custody(self._ledger, node, rules, default)
         self._log = ChangeLog[str](counter)
+        self.custody = CustodyWatch(custody, cache, store, clock, self._log, publish)
+        plain = settings.ledger.snapshot_path
+        self._plain_file = Path(plain).expanduser() if plain else None
         self._open = False
         self._away = "not opened yet"
         self._tried = False
         self._opening = asyncio.Lock()
         self._known: set[Pair] = set()
+        self._notices: tuple[str, ...] = ()
+        self._complaints: dict[str, str] = {}
         self._view: LedgerView | None = None
         self._peers: dict[str, PeerView] = {}
         self._trial: tuple[TrialView, ...] = ()
-        self._findings: dict[str, CustodyView] = {}
-        self._unsettled: set[int] = set()  # accounts whose finding may change by time alone
+
+    @property
+    def backend(self) -> str:
+        """Which ledger it is, as the start-up message says it."""
+        return self._ledger.backend
 
     # --- life ------------------------------------------------------------------------------
 
@@ -131,20 +154,84 @@ class Books:
         self._tried = True
         try:
             await self._ledger.open()
+            self._known |= {Pair(peer, token) for peer, token in await self._store.pairs()}
+            await self._start_from_file()
             await self.manager.open()
-            self._known = {Pair(peer, token) for peer, token in await self._store.pairs()}
-            wanted = [pair for pair in self._known if pair.token in self.manager.tokens]
-            await self.manager.open_accounts(wanted)
+            wanted = await self._take_over()
+            await self._refresh(wanted)
         except (LedgerError, AccountingError, StoreError) as error:
             self._away = str(error)
-            log.error("the ledger is away: %s", error)
+            self._complain("opening", error)
         else:
+            self._complaints.pop("opening", None)
             self._open, self._away = True, ""
-            log.info("Accounting backend: %s", self._ledger.backend)
-            await self._refresh(wanted)
+
+    async def _take_over(self) -> list[Pair]:
+        """Make the accounts of the pairs that are known by name, and learn which accounts in the
+        ledger are nobody's."""
+        foreign = await foreign_ids(self._ledger)
+        self.custody.begin(foreign)
+        named = sorted(pair for pair in self._known if pair.token in self.manager.tokens)
+        lost = [pair for pair in named if foreign and self._ids_of(pair) & foreign]
+        for pair in lost:
+            log.error(
+                "ledger: the accounts of peer %s in %s came with a file before the peer was named"
+                " in the settings, so they are foreign; start a new ledger from that file",
+                *pair,
+            )
+        wanted = [pair for pair in named if pair not in lost]
+        await self.manager.open_accounts(wanted)
+        return wanted
+
+    def _ids_of(self, pair: Pair) -> set[int]:
+        return {account_id(self.manager.node_id, *pair, kind) for kind in PEER_KINDS}
+
+    async def _start_from_file(self) -> None:
+        """Let an empty ledger start from the plain file of the settings. Raises
+        InterchangeError, and then the file is left as it is."""
+        path = self._plain_file
+        if path is None or await holds_transfers(self._ledger):
+            return
+        try:
+            content = await asyncio.to_thread(path.read_bytes)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise InterchangeError(f"{path} cannot be read: {error.strerror}.") from error
+        totals = await asyncio.to_thread(parse, str(path), content)
+        started = await self._begin_from(totals, ())
+        if started is not None:
+            self._note_started(started, f"started from {path}")
+
+    async def _begin_from(self, totals: Sequence[Totals], peers: Sequence[str]) -> Started | None:
+        pairs = {p for p in self._known if p.token in self.manager.tokens}
+        pairs |= configured_pairs(self._settings, peers)
+        holdings = [
+            holding_of(row.agent, self._cache.assets[row.asset]) for row in self._cache.views()
+        ]
+        started = await begin_from(self._ledger, self.manager, totals, pairs, holdings, self._clock)
+        if started is not None:
+            await self._note_pairs(started.pairs)
+        return started
+
+    def _note_started(self, started: Started, how: str) -> None:
+        message = f"{how} with {started.sentence()}"
+        log.warning("ledger: %s", message) if started.foreign else log.info("ledger: %s", message)
+        for start in range(0, len(started.foreign), 100):
+            ids = ", ".join(str(id_) for id_ in started.foreign[start : start + 100])
+            log.warning("ledger: ids of nobody known: %s", ids)
+        named = ", ".join(str(id_) for id_ in started.foreign[:_NOTICE_IDS])
+        more = ", ..." if len(started.foreign) > _NOTICE_IDS else ""
+        self._notices = (f"{message} {named}{more}".strip(),)
 
     async def close(self) -> None:
-        """Let go of the ledger in good order."""
+        """Write the plain file of the settings, and let go of the ledger in good order."""
+        if self._open and self._plain_file is not None:
+            try:
+                totals = await posted_totals(self._ledger)
+                await asyncio.to_thread(write_file, self._plain_file, totals)
+            except (LedgerError, OSError) as error:
+                log.error("%s was not written: %s", self._plain_file, error)
         try:
             await self._ledger.close()
         except LedgerError as error:
@@ -152,24 +239,38 @@ class Books:
 
     async def run(self) -> None:
         """Open, then keep views, trial balance and custody up to date; until cancelled."""
+        log.info("Accounting backend: %s", self.backend)
         self._look()
         await self.open()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow(), name="peers")
             group.create_task(self._watch(), name="ledger health")
             group.create_task(self._prove(), name="trial balance")
-            group.create_task(self._reconcile_changes(), name="custody")
+            group.create_task(self.custody.run(self._answers), name="custody")
+
+    def _answers(self) -> bool:
+        """Whether it is open and was not stopped by a failed write."""
+        return self._open and self._ledger.health().ok
 
     async def _follow(self) -> None:
-        """Mirror the pairs that commits touch, at most four times a second."""
+        """Mirror the pairs that commits touch, at most four times a second. What could not be
+        read stays to be read."""
         reader = self.manager.touched()
+        late: frozenset[Pair] = frozenset()
         try:
             async for pairs in reader:
-                try:
-                    await self._note_pairs(pairs)
-                    await self._refresh(pairs)
-                except (LedgerError, StoreError) as error:
-                    log.error("pairs not followed: %s", error)
+                late |= pairs
+                while late:
+                    try:
+                        await self._note_pairs(late)
+                        await self._refresh(late)
+                    except (LedgerError, AccountingError, StoreError) as error:
+                        self._complain("following pairs", error)
+                        await self._clock.sleep(_HEALTH_S)
+                        late |= reader.take()
+                    else:
+                        self._complaints.pop("following pairs", None)
+                        late = frozenset()
                 await self._clock.sleep(_VIEW_S)
         finally:
             reader.close()
@@ -185,19 +286,31 @@ class Books:
 
     async def _prove(self) -> None:
         while True:
-            if self._open:
+            if self._answers():
                 try:
                     await self._take_trial()
                 except (LedgerError, AccountingError) as error:
-                    log.error("no trial balance: %s", error)
+                    self._complain("the trial balance", error)
+                else:
+                    self._complaints.pop("the trial balance", None)
             await self._clock.sleep(_TRIAL_S)
 
-    async def _take_trial(self) -> None:
-        trials = [*await self.manager.trial_balance(), *await self.custody.trial_balance()]
+    def _complain(self, what: str, error: Exception) -> None:
+        """Log a failure that is tried again: once, until it is another one."""
+        if self._complaints.get(what) != str(error):
+            self._complaints[what] = str(error)
+            log.error("ledger, %s: %s", what, error)
+
+    async def _take_trial(self) -> tuple[TrialView, ...]:
+        trials = [
+            *await self.manager.trial_balance(),
+            *await self.custody.custody.trial_balance(),
+        ]
         views = tuple(trial_view(trial) for trial in trials)
         if views != self._trial:
             self._trial = views
             self._log.mark("trial")
+        return views
 
     # --- mirrors ---------------------------------------------------------------------------
 
@@ -205,6 +318,9 @@ class Books:
         health = self._ledger.health()
         if self._away:
             health = msgspec.structs.replace(health, ok=False, reason=self._away)
+        if self._notices:
+            notices = (*health.notices, *self._notices)
+            health = msgspec.structs.replace(health, notices=notices)
         view = ledger_view(health)
         if view != self._view:
             self._view = view
@@ -228,23 +344,21 @@ class Books:
     def all(self) -> BookChanges:
         """Everything as it stands."""
         return BookChanges(
-            self._view,
-            tuple(self._peers.values()),
-            self._trial,
-            tuple(v for v in self._findings.values() if v.state not in _QUIET),
+            self._view, tuple(self._peers.values()), self._trial, self.custody.shown()
         )
 
     def changed_since(self, version: int) -> BookChanges:
         """What is new after `version`."""
         keys = self._log.since(version)
+        custody = [int(key.partition(":")[2]) for key in keys if key.startswith("custody:")]
         return BookChanges(
             self._view if "ledger" in keys else None,
             tuple(self._peers[key] for key in keys if key.startswith("peer:")),
             self._trial if "trial" in keys else None,
-            tuple(self._findings[key] for key in keys if key.startswith("custody:")),
+            tuple(self.custody.finding(account) for account in custody),
         )
 
-    # --- packets and settlements -----------------------------------------------------------
+    # --- questions and commands ------------------------------------------------------------
 
     @asynccontextmanager
     async def _at_hand(self) -> AsyncIterator[None]:
@@ -254,31 +368,47 @@ class Books:
             raise LedgerAwayError(f"The ledger is away: {self._away}")
         try:
             yield
+        except (FieldOutOfRange, InterchangeError, AccountingError) as error:
+            raise CommandRefusedError(str(error)) from error
         except LedgerError as error:
             raise LedgerAwayError(f"The ledger does not answer: {error}") from error
+        finally:
+            self._look()
 
     async def packets(self, steps: Sequence[PacketStep]) -> list[PacketOutcome]:
         """Book steps of packets. Raises LedgerAwayError, and CommandRefusedError for a step that
         cannot be understood; then none was booked."""
-        wanted = [_step(step) for step in steps]
+        wanted = [packet_step(step) for step in steps]
         async with self._at_hand():
+            # Names first: the ledger keeps hashes, and a stop between the two would leave
+            # accounts whose names nobody knows.
+            await self._note_pairs(self._pairs_of(wanted))
             results = await self.manager.commit(wanted)
         return [PacketOutcome(r.packet, r.stage.value, r.status, r.message) for r in results]
+
+    def _pairs_of(self, steps: Sequence[Step]) -> set[Pair]:
+        tokens = frozenset(self.manager.tokens)
+        return {
+            Pair(peer, step.packet.token)
+            for step in steps
+            for peer in (step.packet.source, step.packet.destination)
+            if peer and step.packet.token in tokens
+        }
 
     async def settle(self, command: RecordSettlement) -> Outcome:
         """Book a payment between us and a peer."""
         try:
             direction = Direction(command.direction)
-            async with self._at_hand():
-                result = await self.manager.record_settlement(
-                    command.peer, command.token, direction, command.amount, command.reference
-                )
         except ValueError as error:
             raise CommandRefusedError(
                 f"A settlement reduces the receivable or the payable, not {command.direction!r}."
             ) from error
-        except AccountingError as error:
-            raise CommandRefusedError(str(error)) from error
+        async with self._at_hand():
+            if command.peer and command.token in self.manager.tokens:
+                await self._note_pairs([Pair(command.peer, command.token)])
+            result = await self.manager.record_settlement(
+                command.peer, command.token, direction, command.amount, command.reference
+            )
         if result.replayed:
             return Outcome(f"Settlement {command.reference} had been booked before.")
         return Outcome(
@@ -293,145 +423,77 @@ class Books:
         """The newest transfers of a pair. Raises LedgerAwayError; CommandRefusedError for a pair
         that has no accounts."""
         pair = Pair(peer, token)
-        if pair not in self.manager.pairs:
-            raise CommandRefusedError(f"There are no accounts of peer {peer} in {token}.")
+        rows = min(max(limit, 0), BATCH_MAX)
         async with self._at_hand():
+            if pair not in self.manager.pairs:
+                raise CommandRefusedError(f"There are no accounts of peer {peer} in {token}.")
             [accounts] = await self.manager.open_accounts([pair])
             until = max(before_ms, 0) * 1_000_000
             found = [
                 await self._ledger.get_account_transfers(
-                    AccountFilter(account_id=id_, timestamp_max=until, limit=limit, flags=_BOTH)
+                    AccountFilter(account_id=id_, timestamp_max=until, limit=rows, flags=_BOTH)
                 )
                 for id_ in (accounts.debit, accounts.credit)
             ]
-        return transfer_views(accounts, *found)[:limit]
+        return transfer_views(accounts, *found)[:rows]
 
-    # --- custody ---------------------------------------------------------------------------
+    async def trial_balance(self) -> list[TrialView]:
+        """Every ledger number's trial balance, taken now. Raises LedgerAwayError."""
+        async with self._at_hand():
+            await self.custody.meet()
+            return list(await self._take_trial())
 
-    async def _reconcile_changes(self) -> None:
-        """Hand readings on to custody: all at first, then those that moved or still differ."""
-        version = 0
-        while True:
-            if self._open:
-                changes = self._cache.changed_since(version)
-                due = {row.account for row in changes.balances} | self._unsettled
-                try:
-                    await self._reconcile(sorted(due))
-                except (LedgerError, AccountingError) as error:
-                    log.error("chain and ledger not compared: %s", error)
-                else:
-                    version = changes.version
-            await self._clock.sleep(_CUSTODY_S)
+    async def totals(self) -> list[AccountTotals]:
+        """Posted totals of every account. Raises LedgerAwayError, and CommandRefusedError where
+        the ledger moves too fast."""
+        async with self._at_hand():
+            totals = await posted_totals(self._ledger)
+        return [
+            AccountTotals(str(t.id), Amount(t.debits_posted), Amount(t.credits_posted))
+            for t in totals
+        ]
 
-    async def _reconcile(self, accounts: Sequence[int]) -> list[CustodyView]:
-        found: list[CustodyView] = []
-        for start in range(0, len(accounts), _CUSTODY_SLICE):
-            part = accounts[start : start + _CUSTODY_SLICE]
-            known = [a for a in part if self._cache.view(a).amount is not None]
-            readings = [self._reading(account) for account in known]
-            for account, finding in zip(known, await self.custody.reconcile(readings), strict=True):
-                found.append(self._note(custody_view(account, finding)))
-        return found
-
-    def _reading(self, account: int) -> ChainReading:
-        row = self._cache.view(account)
-        asset = self._cache.assets[row.asset]
-        amount = None if row.error or row.amount is None else int(row.amount)
-        block = self._cache.chain_state(row.chain).block or row.block
-        return ChainReading(holding_of(row.agent, asset), amount, block, row.error)
-
-    def _note(self, view: CustodyView) -> CustodyView:
-        key = f"custody:{view.account}"
-        before = self._findings.get(key)
-        is_new = before is None or before != msgspec.structs.replace(view, block=before.block)
-        if is_new and not (before is None and view.state in _QUIET):
-            self._log.mark(key)
-        self._findings[key] = view
-        if view.state in _QUIET or view.booked:
-            self._unsettled.discard(view.account)
-        else:
-            self._unsettled.add(view.account)
-        return view
+    async def start_from(self, command: ImportTotals) -> Outcome:
+        """Start the empty ledger from totals. Raises LedgerAwayError; CommandRefusedError, and
+        then nothing was booked."""
+        async with self._at_hand(), self._opening:
+            started = await self._begin_from(_totals(command.totals), command.peers)
+            if started is None:
+                raise CommandRefusedError(
+                    "The ledger already holds transfers; only an empty one can start from a file."
+                )
+            self._note_started(started, "started from an import")
+            await self._refresh(await self._take_over())
+        named = tuple(str(id_) for id_ in started.foreign)
+        return Outcome(f"Imported {started.sentence()}", started.accounts, named)
 
     async def reconcile(self, agent: str) -> list[CustodyView]:
         """Compare chain and ledger for an agent (all, if empty), as last read. Raises NoWallet,
         LedgerAwayError."""
-        accounts = (
-            list(self._cache.accounts_of(agent))
-            if agent
-            else [row.account for row in self._cache.views()]
-        )
-        if not accounts and agent:
-            raise NoWallet(f"No wallet for agent {agent}")
         async with self._at_hand():
-            return await self._reconcile(accounts)
+            return await self.custody.reconcile(agent)
 
     async def move(self, command: RecordMovements) -> Outcome:
         """Book movements that callers know of; refuses all for one that names no balance."""
-        movements = []
-        for row in command.movements:
-            account = self._cache.find(row.agent, row.chain, row.asset)
-            if account is None:
-                raise CommandRefusedError(
-                    f"There is no balance of {row.asset} on {row.chain} for agent {row.agent}; "
-                    "nothing was booked."
-                )
-            asset = self._cache.assets[self._cache.view(account).asset]
-            movements.append(Movement(holding_of(row.agent, asset), row.amount, row.reference))
         async with self._at_hand():
-            results = await self.custody.record_movements(movements)
-        self._unsettled |= {
-            account
-            for row in command.movements
-            if (account := self._cache.find(row.agent, row.chain, row.asset)) is not None
-        }
-        refused = [result.message for result in results if result.refused]
-        booked = sum(result.booked for result in results)
-        replayed = sum(result.replayed for result in results)
-        return Outcome(
-            f"Booked {booked} movements; {replayed} had been booked before, {len(refused)} were "
-            "refused.",
-            booked,
-            tuple(refused),
-        )
+            return await self.custody.move(command)
 
     async def explain(self, command: BookUnexplained) -> Outcome:
         """Book what is unexplained of one balance, with the operator's reason."""
-        account = self._cache.find(command.agent, command.chain, command.asset)
-        if account is None:
-            raise CommandRefusedError(
-                f"There is no balance of {command.asset} on {command.chain} for agent "
-                f"{command.agent}."
-            )
-        if not command.reason.strip():
-            raise CommandRefusedError("Say why: a correction without a reason is not booked.")
-        asset = self._cache.assets[self._cache.view(account).asset]
-        holding = holding_of(command.agent, asset)
-        try:
-            async with self._at_hand():
-                finding = await self.custody.book_unexplained(*holding, command.reason)
-        except AccountingError as error:
-            raise CommandRefusedError(str(error)) from error
-        self._note(custody_view(account, finding))
-        return Outcome(f"Booked {finding.unexplained} base units of {holding} as explained.", 1)
+        async with self._at_hand():
+            return await self.custody.explain(command)
 
 
-def holding_of(agent: str, asset: Asset) -> Holding:
-    """An asset's name among its chain's: the contract, with the symbol where an issuer has
-    several; the symbol of the coin."""
-    name = asset.symbol if asset.contract is None else f"{asset.symbol}@{asset.contract}"
-    return Holding(agent, asset.chain, name)
-
-
-def _step(step: PacketStep) -> Step:
-    try:
-        stage = Stage(step.stage)
-    except ValueError as error:
-        known = ", ".join(s.value for s in Stage)
-        raise CommandRefusedError(
-            f"Packet {step.id}: there is no stage {step.stage!r} (known: {known})."
-        ) from error
-    packet = Packet(
-        step.id, step.source, step.destination, step.token, step.amount_in, step.amount_out
-    )
-    return Step(stage, packet, step.timeout_s)
+def _totals(rows: Iterable[AccountTotals]) -> list[Totals]:
+    """Held to the rules of a file. Raises InterchangeError."""
+    entries = [
+        (
+            row.id,
+            {
+                "debits_posted": str(int(row.debits_posted)),
+                "credits_posted": str(int(row.credits_posted)),
+            },
+        )
+        for row in rows
+    ]
+    return parse("The import", msgspec.json.encode(entries))

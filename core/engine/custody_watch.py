@@ -81,6 +81,7 @@ class CustodyWatch:
         self._findings: dict[int, CustodyView] = {}
         self._unsettled: set[int] = set()  # findings that the next blocks alone may change
         self._foreign: frozenset[int] = frozenset()
+        self._met: set[int] = set()  # assets that have custody accounts
         self._told: set[int] | None = None  # crossings reported and not yet ended
         self._telling = asyncio.Lock()  # two comparisons of one account tell a crossing once
         self._complaint = ""
@@ -88,6 +89,21 @@ class CustodyWatch:
     def begin(self, foreign: frozenset[int]) -> None:
         """The ledger is open; `foreign` are account ids it keeps without knowing whose they are."""
         self._foreign = foreign
+
+    async def meet(self) -> None:
+        """Find the ledger numbers of assets that were opened before this start, so that their
+        trial balances can be taken. Raises LedgerError."""
+        by_asset: dict[int, list[Holding]] = {}
+        for row in self._cache.views():
+            if row.asset not in self._met:
+                asset = self._cache.assets[row.asset]
+                by_asset.setdefault(row.asset, []).append(holding_of(row.agent, asset))
+        for asset_id, holdings in by_asset.items():
+            for start in range(0, len(holdings), SLICE):
+                if await self.custody.positions(holdings[start : start + SLICE]):
+                    self._met.add(asset_id)
+                    break
+                await asyncio.sleep(0)
 
     def shown(self) -> tuple[CustodyView, ...]:
         """What does not simply agree."""
@@ -161,6 +177,7 @@ class CustodyWatch:
             readings.append(reading)
         if readings:
             findings = await self.custody.reconcile(readings)
+            self._met.update(row.asset for a in known if (row := self._row(a)) is not None)
             for account, finding in zip(known, findings, strict=True):
                 found.append(self._note(custody_view(account, finding)))
         await self._report(found)

@@ -17,6 +17,7 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 
 from core.api import (
+    AccountTotals,
     Command,
     CommandRefusedError,
     CustodyView,
@@ -30,6 +31,7 @@ from core.api import (
     StatePatch,
     StoreHealth,
     TransferView,
+    TrialView,
     Update,
 )
 from core.balances.cache import BalanceCache
@@ -172,6 +174,7 @@ class Engine:
             self._cache,
             self._clock,
             self._counter,
+            self._publish_all,
         )
         self._owned.push_async_callback(self._books.close)
         self._executor = Executor(
@@ -401,6 +404,17 @@ class Engine:
     ) -> Sequence[TransferView]:
         return await self._writable_books().transfers(peer, token, limit, before_ms)
 
+    async def trial_balance(self) -> Sequence[TrialView]:
+        return await self._writable_books().trial_balance()
+
+    async def ledger_totals(self) -> Sequence[AccountTotals]:
+        return await self._writable_books().totals()
+
+    @property
+    def accounting_backend(self) -> str:
+        """Which ledger this engine keeps, in words."""
+        return self._writable_books().backend
+
     async def reconcile(self, agent: str = "") -> Sequence[CustodyView]:
         return await self._writable_books().reconcile(agent)
 
@@ -455,7 +469,10 @@ class Engine:
         self._newcomers.set()
 
     async def _publish(self, event: Event) -> None:
-        records = await self._store.append([event])
+        await self._publish_all([event])
+
+    async def _publish_all(self, events: Sequence[Event]) -> None:
+        records = await self._store.append(events)
         self._bus.publish(records[-1].seq)
 
     def _note_store(self, error: str) -> None:

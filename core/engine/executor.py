@@ -9,6 +9,7 @@ from core.api import (
     BookUnexplained,
     Command,
     CommandRefusedError,
+    ImportTotals,
     ImportWallets,
     Outcome,
     RecordMovements,
@@ -57,6 +58,8 @@ class Executor:
                 return await self._books.explain(command)
             if isinstance(command, RecordSettlement):
                 return await self._books.settle(command)
+            if isinstance(command, ImportTotals):
+                return await self._books.start_from(command)
             async with self._writing:
                 if isinstance(command, ImportWallets):
                     return await self._import(command)

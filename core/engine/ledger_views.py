@@ -1,4 +1,4 @@
-"""Accounting as a desk shows it: pure translations into the views of `core.api`."""
+"""Accounting as a desk shows it: pure translations to and from what `core.api` speaks in."""
 
 from __future__ import annotations
 
@@ -8,11 +8,22 @@ from core.accounting import (
     CODES,
     Finding,
     Kind,
+    Packet,
     PeerAccounts,
     PeerBalance,
+    Stage,
+    Step,
     TrialBalance,
 )
-from core.api import CustodyView, LedgerView, PeerView, TransferView, TrialView
+from core.api import (
+    CommandRefusedError,
+    CustodyView,
+    LedgerView,
+    PacketStep,
+    PeerView,
+    TransferView,
+    TrialView,
+)
 from core.ledger import LedgerHealth, Transfer, TransferFlags
 from core.model import Amount
 
@@ -88,6 +99,21 @@ def custody_view(account: int, finding: Finding) -> CustodyView:
         finding.booked,
         finding.reason,
     )
+
+
+def packet_step(step: PacketStep) -> Step:
+    """A step as accounting takes it. Raises CommandRefusedError for a stage that is none."""
+    try:
+        stage = Stage(step.stage)
+    except ValueError as error:
+        known = ", ".join(s.value for s in Stage)
+        raise CommandRefusedError(
+            f"Packet {step.id}: there is no stage {step.stage!r} (known: {known})."
+        ) from error
+    packet = Packet(
+        step.id, step.source, step.destination, step.token, step.amount_in, step.amount_out
+    )
+    return Step(stage, packet, step.timeout_s)
 
 
 def transfer_views(

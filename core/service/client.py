@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from core.api import (
+    AccountTotals,
     Command,
     CommandRefusedError,
     CustodyView,
@@ -26,6 +27,7 @@ from core.api import (
     PacketOutcome,
     PacketStep,
     TransferView,
+    TrialView,
     Update,
 )
 from core.events import EventRecord
@@ -143,6 +145,18 @@ class EngineClient:
         found: list[TransferView] = wire.decode_transfers(body)
         return found
 
+    async def trial_balance(self) -> Sequence[TrialView]:
+        found: list[TrialView] = wire.decode_trial(
+            await self._call("GET", "/v1/ledger/trial-balance")
+        )
+        return found
+
+    async def ledger_totals(self) -> Sequence[AccountTotals]:
+        found: list[AccountTotals] = wire.decode_totals(
+            await self._call("GET", "/v1/ledger/totals")
+        )
+        return found
+
     async def reconcile(self, agent: str = "") -> Sequence[CustodyView]:
         body = await self._call("POST", "/v1/ledger/reconcile", agent=agent)
         found: list[CustodyView] = wire.decode_custody(body)
@@ -155,7 +169,7 @@ class EngineClient:
         self, method: str, path: str, content: bytes | None = None, **query: str | int
     ) -> bytes:
         timeout: Any = httpx.USE_CLIENT_DEFAULT
-        if path == "/v1/commands":
+        if path == "/v1/commands" or path.startswith("/v1/ledger/"):  # may look at every account
             timeout = httpx.Timeout(180.0, connect=5.0)
         try:
             response = await self._http.request(

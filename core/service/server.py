@@ -75,6 +75,7 @@ class Server:
                 web.get("/v1/ledger/accounts", self._accounts),
                 web.get("/v1/ledger/trial-balance", self._trial),
                 web.get("/v1/ledger/transfers", self._transfers),
+                web.get("/v1/ledger/totals", self._totals),
                 web.post("/v1/ledger/reconcile", self._reconcile),
             ]
         )
@@ -156,7 +157,10 @@ class Server:
         return _json((await self._api.state()).peers)
 
     async def _trial(self, request: web.Request) -> web.Response:
-        return _json((await self._api.state()).trial)
+        return _json(list(await self._api.trial_balance()))
+
+    async def _totals(self, request: web.Request) -> web.Response:
+        return _json(list(await self._api.ledger_totals()))
 
     async def _transfers(self, request: web.Request) -> web.Response:
         query = request.query

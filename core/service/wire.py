@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from core.api import (
+    AccountTotals,
     BalanceView,
     Command,
     CustodyView,
@@ -21,6 +22,7 @@ from core.api import (
     PacketStep,
     StatePatch,
     TransferView,
+    TrialView,
 )
 from core.events import EventRecord, Json, decode_amount, encode_amount, iso_utc
 from core.model import BursarError
@@ -86,6 +88,8 @@ decode_steps: Decoder = Decoder(list[PacketStep])
 decode_packet_outcomes: Decoder = Decoder(list[PacketOutcome])
 decode_transfers: Decoder = Decoder(list[TransferView])
 decode_custody: Decoder = Decoder(list[CustodyView])
+decode_trial: Decoder = Decoder(list[TrialView])
+decode_totals: Decoder = Decoder(list[AccountTotals])
 decode_fault: Decoder = Decoder(Fault)
 
 
