@@ -11,7 +11,7 @@ import logging
 import random
 from collections.abc import Callable
 
-from core.accounting import AccountManager, Direction, TouchedReader
+from core.accounting import AccountManager, Direction, Pair, TouchedReader
 from core.events import Bus, SettlementThresholdChanged
 from core.ledger import Ledger
 from core.model import BursarError, Clock
@@ -163,21 +163,27 @@ class SettlementMonitor:
 
     async def _watch(self, reader: TouchedReader) -> None:
         async for pairs in reader:
-            try:
-                await self._observer.look(pairs)
-                self._note("")
-            except BursarError as error:  # the next commit or sweep looks again
-                self._note(str(error))
-            except Exception as error:
-                log.exception("a look at %d pairs failed", len(pairs))
-                self._note(str(error))
+            touched = pairs
+            while not await self._looked(touched):
+                await self._clock.sleep(_RETRY_S)
+                touched |= reader.take()
+
+    async def _looked(self, pairs: frozenset[Pair]) -> bool:
+        try:
+            await self._observer.look(pairs)
+        except BursarError as error:
+            self._note(str(error))
+        except Exception as error:
+            log.exception("a look at %d pairs failed", len(pairs))
+            self._note(str(error))
+        else:
+            self._note("")
+            return True
+        return False
 
     async def _poll(self) -> None:
         while True:
-            # A look that failed is made up for soon, not an interval later.
-            await self._clock.sleep(
-                min(_RETRY_S, self._interval_s) if self.error else self._interval_s
-            )
+            await self._clock.sleep(self._interval_s)
             await self._guarded_sweep()
 
     async def _guarded_sweep(self) -> None:
