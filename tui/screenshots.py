@@ -47,6 +47,8 @@ SHOTS = (
     Shot("fleet-problems", keys=("exclamation_mark",)),
     Shot("fleet-deuteranopia", theme="bursar-deuteranopia"),
     Shot("wallet", keys=("enter",)),
+    Shot("ledger", (160, 44), keys=("3",)),
+    Shot("ledger-transfers", keys=("3", "enter")),
     Shot("endpoints", keys=("5",)),
     Shot("events", keys=("6",)),
     Shot("palette", keys=("colon",)),
@@ -112,6 +114,8 @@ class _Kept:
     def __init__(self, api: EngineApi) -> None:
         self.state, self.updates, self.events = api.state, api.updates, api.events
         self.history, self.sparklines, self.execute = api.history, api.sparklines, api.execute
+        self.packets, self.transfers, self.reconcile = api.packets, api.transfers, api.reconcile
+        self.trial_balance, self.ledger_totals = api.trial_balance, api.ledger_totals
 
     async def close(self) -> None:
         """Nothing: the one who made the engine closes it."""

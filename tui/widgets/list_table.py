@@ -186,8 +186,10 @@ class ListTable(ScrollView, can_focus=True):
         if key in self._places:
             y = self._places[key]
             room = max(1, self.size.height - 1)
-            if y < self.scroll_offset.y or (y == 1 and self.scroll_offset.y == 1):
-                self.scroll_to(y=0 if y <= 1 else y, animate=False)
+            # With the first line the headings before it come back into view.
+            is_first = all(item.heading for item in self._items[:y])
+            if y < self.scroll_offset.y or (is_first and self.scroll_offset.y):
+                self.scroll_to(y=0 if is_first or y <= 1 else y, animate=False)
             elif y >= self.scroll_offset.y + room:
                 self.scroll_to(y=y - room + 1, animate=False)
         if key != old:
