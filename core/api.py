@@ -202,6 +202,52 @@ class AccountTotals(msgspec.Struct, frozen=True, gc=False):
     credits_posted: Amount
 
 
+class SettlementPairView(msgspec.Struct, frozen=True, gc=False):
+    """One pair in one direction on the settlement board.
+
+    `state` is IDLE, SETTLEMENT_PENDING or SETTLEMENT_IN_PROGRESS. `due` is posted less in transit
+    (None: not read yet); `threshold` None where `unmonitored` says why. `amount` is the payment
+    under way, `since_ms` when the state began, `stuck` that a payment is older than it should be.
+    `rate_per_minute` is how fast `due` grows (None: not known yet), `eta_s` the seconds until it
+    passes the threshold at that rate. `trouble` is the last failure in words.
+    """
+
+    peer: str
+    token: str
+    direction: str
+    state: str
+    due: Amount | None = None
+    threshold: Amount | None = None
+    rearm: Amount | None = None
+    settle_to: Amount = Amount(0)
+    unmonitored: str = ""
+    amount: Amount | None = None
+    attempt: int = 0
+    idempotency_key: str = ""
+    begun_by: str = ""
+    since_ms: int = 0
+    stuck: bool = False
+    retry_ms: int = 0
+    reason: str = ""
+    trouble: str = ""
+    settled_ms: int = 0
+    settled_amount: Amount | None = None
+    rate_per_minute: Amount | None = None
+    eta_s: int | None = None
+
+
+class SettlementHealth(msgspec.Struct, frozen=True, gc=False):
+    """The monitor itself: whether it watches, why not, and how readings fared. `engine` is who
+    acts: manual, webhook or simulated."""
+
+    running: bool
+    engine: str
+    error: str = ""
+    sweeps: int = 0
+    failures: int = 0
+    warnings: tuple[str, ...] = ()
+
+
 class TransferView(msgspec.Struct, frozen=True, gc=False):
     """One transfer of a pair's accounts, newest first in a list. `kind` is packet, settlement,
     credit line or the like, in words; `side` receivable or payable; `amount` is signed as it
@@ -243,6 +289,8 @@ class EngineState(msgspec.Struct, frozen=True):
     peers: tuple[PeerView, ...] = ()
     trial: tuple[TrialView, ...] = ()
     custody: tuple[CustodyView, ...] = ()
+    settlements: tuple[SettlementPairView, ...] = ()
+    settlement: SettlementHealth | None = None
 
 
 class StatePatch(msgspec.Struct, frozen=True, tag="patch"):
@@ -266,6 +314,8 @@ class StatePatch(msgspec.Struct, frozen=True, tag="patch"):
     peers: tuple[PeerView, ...] = ()
     trial: tuple[TrialView, ...] | None = None
     custody: tuple[CustodyView, ...] = ()
+    settlements: tuple[SettlementPairView, ...] = ()
+    settlement: SettlementHealth | None = None
 
 
 Update = StatePatch | EventRecord
@@ -392,6 +442,46 @@ class RecordSettlement(msgspec.Struct, frozen=True, tag="settlement"):
     reference: str
 
 
+class StartSettlement(msgspec.Struct, frozen=True, tag="settlement-start"):
+    """A payment has begun: of `amount` base units, or (None) of what is due above `settle_to`."""
+
+    peer: str
+    token: str
+    direction: str = "receivable"
+    amount: Amount | None = None
+
+
+class CompleteSettlement(msgspec.Struct, frozen=True, tag="settlement-done"):
+    """The payment under way arrived: all of it, or the smaller `amount`. `key`, where given, must
+    be that of the settlement meant."""
+
+    peer: str
+    token: str
+    direction: str = "receivable"
+    amount: Amount | None = None
+    key: str = ""
+
+
+class FailSettlement(msgspec.Struct, frozen=True, tag="settlement-failed"):
+    """The payment under way was not made; it is asked for again under the same key."""
+
+    peer: str
+    token: str
+    reason: str
+    direction: str = "receivable"
+    key: str = ""
+
+
+class SetThreshold(msgspec.Struct, frozen=True, tag="threshold"):
+    """Set the threshold of a pair, of a peer (token "") or the default (both ""). `level` is base
+    units or a share of the credit limit such as "80%"; "" goes back to what is configured."""
+
+    peer: str
+    token: str
+    level: str
+    reason: str = ""
+
+
 Command = (
     SyncNow
     | ImportWallets
@@ -401,6 +491,10 @@ Command = (
     | BookUnexplained
     | ImportTotals
     | RecordSettlement
+    | StartSettlement
+    | CompleteSettlement
+    | FailSettlement
+    | SetThreshold
 )
 
 
@@ -484,6 +578,11 @@ class EngineApi(Protocol):
         LedgerAwayError."""
         ...
 
+    async def peer_balances(self) -> Sequence[PeerView]:
+        """What stands between us and every known peer, in each token, as of now. Raises
+        LedgerAwayError."""
+        ...
+
     async def trial_balance(self) -> Sequence[TrialView]:
         """The trial balance of every ledger number, taken now. Raises LedgerAwayError."""
         ...
@@ -491,6 +590,10 @@ class EngineApi(Protocol):
     async def ledger_totals(self) -> Sequence[AccountTotals]:
         """Posted totals of every account of the ledger, all of one moment. Raises
         LedgerAwayError."""
+        ...
+
+    async def explain(self, peer: str, token: str, direction: str = "receivable") -> str:
+        """Why a pair is or is not settling, in words. Raises LedgerAwayError."""
         ...
 
     async def reconcile(self, agent: str = "") -> Sequence[CustodyView]:
