@@ -437,6 +437,12 @@ class Books:
             ]
         return transfer_views(accounts, *found)[:rows]
 
+    async def peer_balances(self) -> list[PeerView]:
+        """Every open pair, as of now. Raises LedgerAwayError."""
+        async with self._at_hand():
+            balances = await self.manager.get_account_balances(sorted(self.manager.pairs))
+        return [peer_view(balance) for balance in balances]
+
     async def trial_balance(self) -> list[TrialView]:
         """Every ledger number's trial balance, taken now. Raises LedgerAwayError."""
         async with self._at_hand():

@@ -28,6 +28,7 @@ from core.api import (
     Outcome,
     PacketOutcome,
     PacketStep,
+    PeerView,
     StatePatch,
     StoreHealth,
     TransferView,
@@ -403,6 +404,9 @@ class Engine:
         self, peer: str, token: str, limit: int, before_ms: int = 0
     ) -> Sequence[TransferView]:
         return await self._writable_books().transfers(peer, token, limit, before_ms)
+
+    async def peer_balances(self) -> Sequence[PeerView]:
+        return await self._writable_books().peer_balances()
 
     async def trial_balance(self) -> Sequence[TrialView]:
         return await self._writable_books().trial_balance()

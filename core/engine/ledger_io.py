@@ -223,7 +223,7 @@ async def migrate_files(directory: Path, target: Ledger, clock: Clock) -> Migrat
     directory, so that nothing is booked meanwhile. Raises MigrationRefused before the target is
     asked anything, LedgerInUse, LedgerDamaged, and what the target raises."""
     folder = RealFolder(directory)
-    if not directory.is_dir():
+    if not await asyncio.to_thread(directory.is_dir):  # to lock it would make it
         raise MigrationRefused(f"{directory} holds no ledger; there is nothing to carry over.")
     folder.lock()
     try:

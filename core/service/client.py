@@ -26,6 +26,7 @@ from core.api import (
     Outcome,
     PacketOutcome,
     PacketStep,
+    PeerView,
     TransferView,
     TrialView,
     Update,
@@ -143,6 +144,10 @@ class EngineClient:
             "GET", "/v1/ledger/transfers", peer=peer, token=token, limit=limit, before=before_ms
         )
         found: list[TransferView] = wire.decode_transfers(body)
+        return found
+
+    async def peer_balances(self) -> Sequence[PeerView]:
+        found: list[PeerView] = wire.decode_peers(await self._call("GET", "/v1/ledger/accounts"))
         return found
 
     async def trial_balance(self) -> Sequence[TrialView]:

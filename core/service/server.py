@@ -154,7 +154,7 @@ class Server:
         return _json(list(await self._api.packets(wire.decode_steps(await request.read()))))
 
     async def _accounts(self, request: web.Request) -> web.Response:
-        return _json((await self._api.state()).peers)
+        return _json(list(await self._api.peer_balances()))
 
     async def _trial(self, request: web.Request) -> web.Response:
         return _json(list(await self._api.trial_balance()))

@@ -20,6 +20,7 @@ from core.api import (
     Outcome,
     PacketOutcome,
     PacketStep,
+    PeerView,
     StatePatch,
     TransferView,
     TrialView,
@@ -88,6 +89,7 @@ decode_steps: Decoder = Decoder(list[PacketStep])
 decode_packet_outcomes: Decoder = Decoder(list[PacketOutcome])
 decode_transfers: Decoder = Decoder(list[TransferView])
 decode_custody: Decoder = Decoder(list[CustodyView])
+decode_peers: Decoder = Decoder(list[PeerView])
 decode_trial: Decoder = Decoder(list[TrialView])
 decode_totals: Decoder = Decoder(list[AccountTotals])
 decode_fault: Decoder = Decoder(Fault)
