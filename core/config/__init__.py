@@ -12,6 +12,7 @@ from core.config.settings import (
     HistorySettings,
     LedgerSettings,
     Settings,
+    SettlementSettings,
 )
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "HistorySettings",
     "LedgerSettings",
     "Settings",
+    "SettlementSettings",
     "find_config",
     "load_settings",
     "mask_url",

@@ -40,6 +40,7 @@ def check(settings: Settings, origin: str, environ: Mapping[str, str]) -> Settin
     if settings.log.level.lower() not in {"debug", "info", "warning", "error"}:
         refuse(origin, "[log] level", "must be debug, info, warning or error")
     _check_ledger(settings, origin)
+    _check_settlement(settings, origin, environ)
     chains = _check_chains(settings, origin, environ)
     _check_assets(settings, origin)
     return msgspec.structs.replace(settings, chain=chains)
@@ -73,6 +74,23 @@ def _check_ledger(settings: Settings, origin: str) -> None:
     finalities = [custody.finality, *(c.finality or 0 for c in custody.chains.values())]
     if min(finalities) < 0:
         refuse(origin, "[custody] finality", "must be 0 or more blocks")
+
+
+def _check_settlement(settings: Settings, origin: str, environ: Mapping[str, str]) -> None:
+    settlement = settings.settlement
+    if settlement.direction not in {"receivable", "payable", "both"}:
+        refuse(origin, "[settlement] direction", "must be receivable, payable or both")
+    if settlement.engine not in {"manual", "webhook"}:
+        refuse(origin, "[settlement] engine", 'must be "manual" or "webhook"')
+    if settlement.engine == "webhook":
+        if not settlement.webhook_url.startswith(("https://", "http://")):
+            refuse(origin, "[settlement] webhook_url", "must be an http:// or https:// URL")
+        if not environ.get(settlement.webhook_secret_env):
+            refuse(
+                origin,
+                "[settlement] webhook_secret_env",
+                "must name an environment variable that holds the signing secret",
+            )
 
 
 def _check_chains(

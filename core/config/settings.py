@@ -142,18 +142,32 @@ class UiSettings(Section, frozen=True):
 
 
 class Thresholds(Section, frozen=True):
-    """Settlement thresholds in base units of the ledger token, most specific first."""
+    """Settlement thresholds, most specific first: base units of the ledger token, or a share of
+    the credit limit such as "80%". None at all: not monitored."""
 
-    default: int | None = None
-    peers: dict[str, int] = {}
-    tokens: dict[str, dict[str, int]] = {}
+    default: int | str | None = None
+    peers: dict[str, int | str] = {}
+    tokens: dict[str, dict[str, int | str]] = {}
 
 
 class SettlementSettings(Section, frozen=True):
-    """Identity of this node towards its peers, and what asks for settlement."""
+    """Identity of this node towards its peers, what asks for settlement, and who acts on it."""
 
     node_id: str = "bursar"
     thresholds: Thresholds = Thresholds()
+    settle_to: int | str = 0
+    """The level a settlement aims for; base units, or a share of the threshold."""
+    rearm: int | str | None = None
+    """At or below it the next crossing counts again; the threshold if left out."""
+    direction: str = "receivable"
+    """Which balances are held to thresholds: receivable, payable or both."""
+    stuck_after: Duration = Duration(600_000)
+    """A payment under way for longer raises an alert."""
+    engine: str = "manual"
+    """Who acts: "manual" (the operator) or "webhook" (a signed POST)."""
+    webhook_url: str = ""
+    webhook_secret_env: str = ""
+    """Name of the environment variable that holds the webhook's signing secret."""
 
 
 class ClusterSettings(Section, frozen=True):
