@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import NoReturn
 
 from core.accounting import AccountManager, SettlementRefused
@@ -64,7 +65,7 @@ class Actions:
         self, key: SettlementKey, amount: int | None, by: str, idempotency_key: str | None = None
     ) -> None:
         """Hold a payment: `amount`, or what brings the balance to its `settle_to`."""
-        async with self._lock(key):
+        async with self._command(key):
             for _ in range(_ROUNDS):
                 row = await self._present(key, Cause.BEGIN, idempotency_key)
                 meant = await self._payable(key, amount)
@@ -82,7 +83,7 @@ class Actions:
         self, key: SettlementKey, amount: int | None, idempotency_key: str | None = None
     ) -> None:
         """Book the payment under way, all of it or a smaller amount."""
-        async with self._lock(key):
+        async with self._command(key):
             row = await self._present(key, Cause.COMPLETE, idempotency_key)
             held = row.amount or 0
             if amount is not None and not 0 < amount <= held:
@@ -103,7 +104,7 @@ class Actions:
         self, key: SettlementKey, reason: str, idempotency_key: str | None = None
     ) -> None:
         """Take back the payment under way."""
-        async with self._lock(key):
+        async with self._command(key):
             row = await self._present(key, Cause.FAIL, idempotency_key)
             pending = transfer_id(row.key, row.attempt)
             try:
@@ -123,6 +124,8 @@ class Actions:
     async def recover(self, rows: Sequence[SettlementRow]) -> None:
         """Carry on what is between two steps; what cannot be is noted in `trouble` and tried
         again next time. Keys at which a command is at work are left to it."""
+        for key in [key for key in self.trouble if self._records[key].amount is None]:
+            del self.trouble[key]
         free = [row for row in rows if row.amount is not None and not self.busy(key_of(row))]
         try:
             found = await payments(self._ledger, free)
@@ -146,13 +149,26 @@ class Actions:
 
     def _note(self, key: SettlementKey, error: BursarError) -> None:
         if self.trouble.get(key) != str(error):
-            log.error("settlement of %s cannot be carried on: %s", key, error)
+            log.error("settlement of %s cannot be carried on now: %s", key, error)
         self.trouble[key] = str(error)
 
     def busy(self, key: SettlementKey) -> bool:
         """Whether a command is at work there."""
         lock = self._locks.get(key)
         return lock is not None and lock.locked()
+
+    @asynccontextmanager
+    async def _command(self, key: SettlementKey) -> AsyncIterator[None]:
+        """Alone at the key; then the balance is looked at again at once, since what was due may
+        have changed while the command had the row. If that cannot be, the next sweep does."""
+        try:
+            async with self._lock(key):
+                yield
+        finally:
+            try:
+                await self._observer.look([key.pair])
+            except BursarError as error:
+                self._note(key, error)
 
     def _lock(self, key: SettlementKey) -> asyncio.Lock:
         return self._locks.setdefault(key, asyncio.Lock())

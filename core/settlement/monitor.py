@@ -76,9 +76,10 @@ class SettlementMonitor:
         node = Node(manager.node_id, generation)
         self._listeners = Listeners()
         self._records = Records(store, bus, self._listeners)
-        self._observer = Observer(manager, self._records, clock, node, rules, self._wake)
+        self._observer = Observer(manager, self._records, clock, node, rules)
         self._actions = Actions(manager, ledger, self._records, self._observer, clock, rng)
         self._driver = Driver(engine or ManualEngine(), self._actions, self._records, clock, node)
+        self._observer.on_trigger = self._driver.wake
         self._running: asyncio.Task[None] | None = None
         self._warned: set[tuple[SettlementKey, int, int]] = set()
 
@@ -204,12 +205,9 @@ class SettlementMonitor:
         pairs = {*self._manager.pairs, *(key_of(row).pair for row in self._records.open())}
         await self._observer.look(pairs)
         for row in self._records.open():
-            self._wake(key_of(row))
+            self._driver.wake(key_of(row))
             self._warn_if_stuck(key_of(row))
         self.sweeps += 1
-
-    def _wake(self, key: SettlementKey) -> None:
-        self._driver.wake(key)
 
     def _warn_if_stuck(self, key: SettlementKey) -> None:
         row = self._records[key]
@@ -304,7 +302,8 @@ class SettlementMonitor:
         """
         key = SettlementKey(peer, token, direction)
         await self._actions.begin(key, amount, by, idempotency_key)
-        return await self._after(key)
+        self._driver.wake(key)
+        return self.view(*key)
 
     async def mark_settlement_completed(
         self,
@@ -319,8 +318,7 @@ class SettlementMonitor:
         threshold is asked for at once."""
         key = SettlementKey(peer, token, direction)
         await self._actions.complete(key, amount, idempotency_key)
-        self._driver.drop(key)
-        return await self._after(key)
+        return self._ended(key)
 
     async def mark_settlement_failed(
         self,
@@ -334,16 +332,12 @@ class SettlementMonitor:
         """The payment was not made. It is required again, under the same key."""
         key = SettlementKey(peer, token, direction)
         await self._actions.fail(key, reason, idempotency_key)
-        self._driver.drop(key)
-        return await self._after(key)
+        return self._ended(key)
 
-    async def _after(self, key: SettlementKey) -> SettlementView:
-        """Look again at once; what cannot be read now is the next sweep's."""
-        try:
-            await self._observer.look([key.pair])
-        except BursarError as error:
-            self._note(str(error))
-        self._wake(key)
+    def _ended(self, key: SettlementKey) -> SettlementView:
+        """The engine is asked no more about what ended, and at once about what comes after."""
+        self._driver.drop(key)
+        self._driver.wake(key)
         return self.view(*key)
 
     # -- thresholds and listeners

@@ -45,7 +45,7 @@ def due_of(balance: PeerBalance, direction: Direction) -> int:
 
 class Observer:
     """`balances` holds what was last read and `trouble` why a pair could not be; `failures`
-    counts such readings."""
+    counts such readings; `on_trigger` is called for each key that triggered."""
 
     def __init__(
         self,
@@ -54,17 +54,16 @@ class Observer:
         clock: Clock,
         node: Node,
         rules: ThresholdRules,
-        on_trigger: Callable[[SettlementKey], None],
     ) -> None:
         self.balances: dict[Pair, PeerBalance] = {}
         self.trouble: dict[Pair, str] = {}
         self.failures = 0
+        self.on_trigger: Callable[[SettlementKey], None] = lambda key: None
         self._manager = manager
         self._records = records
         self._clock = clock
         self._node = node
         self._rules = rules
-        self._on_trigger = on_trigger
         self._resolved: dict[SettlementKey, Threshold | Unmonitored] = {}
         self._limits: CreditLimits | None = None
 
@@ -119,7 +118,7 @@ class Observer:
                 if not done:
                     keys.append(key)
                 elif not change.row.armed:
-                    self._on_trigger(key)
+                    self.on_trigger(key)
             if not keys:
                 return
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def check(folder: Path) -> None:
     steps = [
         (e.payload["oldState"], e.payload["newState"]) for e in of_type["SETTLEMENT_STATE_CHANGED"]
     ]
-    assert all(before[1] == after[0] for before, after in zip(steps, steps[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(steps))
     assert (steps[0][0], steps[-1][1]) == ("IDLE", "IDLE")
     assert (balance.receivable, balance.receivable_in_transit) == (0, 0)
     assert len(transfers) == 6  # three held, two posted, one voided

@@ -1,4 +1,4 @@
-"""Threshold rules: which one holds, what is refused, what is warned of, what changes at run time."""
+"""Threshold rules: which one holds, what is refused or warned of, what changes at run time."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_what_is_no_level_is_refused_and_named(level: Level) -> None:
         return
     for rules in ({"default": level}, {"peers": {"P": level}}, {"tokens": {"P": {"USD": level}}}):
         with pytest.raises(ThresholdRefused, match="threshold"):
-            ThresholdRules(**rules)  # type: ignore[arg-type]  # wrong on purpose
+            ThresholdRules(**rules)
 
 
 @pytest.mark.parametrize(
@@ -163,8 +163,7 @@ async def test_a_threshold_set_while_running_acts_at_once_stays_and_is_recorded(
     await monitor.set_threshold("P", "USD", None, by="bob")
     assert monitor.get_settlement_state("P", "USD") is IDLE  # 60 of 100 again
     changes = [
-        (row.payload["peerId"], row.payload["oldLevel"], row.payload["newLevel"])
-        + (row.payload["operator"], row.payload["reason"])
+        tuple(row.payload[n] for n in ("peerId", "oldLevel", "newLevel", "operator", "reason"))
         for row in await node.events("SETTLEMENT_THRESHOLD_CHANGED")
     ]
     assert changes == [("P", "", "50", "ada", "late payer"), ("P", "50", "", "bob", "")]
