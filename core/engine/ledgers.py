@@ -7,6 +7,7 @@ from pathlib import Path
 
 from core.accounting import ChainRules, CreditLimits, Policy
 from core.config import CustodySettings, LedgerSettings
+from core.engine.ledger_io import ledger_folder
 from core.ledger import EmbeddedLedger, Ledger, TigerBeetleLedger
 from core.model import Clock
 
@@ -17,7 +18,7 @@ def build_ledger(settings: LedgerSettings, generation: Path, clock: Clock) -> Le
     if cluster.cluster_id is not None:
         return TigerBeetleLedger(cluster.cluster_id, ",".join(cluster.replicas))
     return EmbeddedLedger(
-        generation / "ledger", clock, look_seconds=int(settings.persist_interval) / 1000
+        ledger_folder(generation), clock, look_seconds=int(settings.persist_interval) / 1000
     )
 
 
