@@ -67,6 +67,7 @@ from core.ledger import (
     AccountFilter,
     AccountFilterFlags,
     FieldOutOfRange,
+    Ledger,
     LedgerError,
 )
 from core.ledger.interchange import InterchangeError, Totals, parse, write_file
@@ -246,9 +247,14 @@ class Books:
             group.create_task(self._follow(), name="peers")
             group.create_task(self._watch(), name="ledger health")
             group.create_task(self._prove(), name="trial balance")
-            group.create_task(self.custody.run(self._answers), name="custody")
+            group.create_task(self.custody.run(self.answers), name="custody")
 
-    def _answers(self) -> bool:
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger itself, for the settlement monitor."""
+        return self._ledger
+
+    def answers(self) -> bool:
         """Whether it is open and was not stopped by a failed write."""
         return self._open and self._ledger.health().ok
 
@@ -286,7 +292,7 @@ class Books:
 
     async def _prove(self) -> None:
         while True:
-            if self._answers():
+            if self.answers():
                 try:
                     await self._take_trial()
                 except (LedgerError, AccountingError) as error:

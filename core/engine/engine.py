@@ -53,8 +53,10 @@ from core.engine.compose import (
     configured_assets,
 )
 from core.engine.executor import Executor
+from core.engine.settling import NO_SETTLEMENTS, Settling
 from core.events import Bus, EngineStarted, EngineStopped, Event, EventRecord
 from core.model import Agent, Asset, BursarError, Clock
+from core.settlement import SettlementEngine
 from core.store.directory import DataDirectory
 from core.store.protocol import StoreError
 from core.telemetry.event_lines import EventLines
@@ -85,12 +87,15 @@ class Engine:
         mode: EngineMode = EngineMode.FULL,
         clock: Clock | None = None,
         demo: bool = False,
+        settlement_engine: SettlementEngine | None = None,
     ) -> None:
+        """`settlement_engine` acts instead of the configured one (the demo's simulated one)."""
         self.settings = settings
         self.mode = mode
         self.directory = DataDirectory(settings.data_path)
         self._clock = clock or SystemClock()
         self._demo = demo
+        self._settlement_engine = settlement_engine
         self._instance = uuid.uuid4().hex
         self._started_ms = self._clock.now_ms()
         self._bus = Bus()
@@ -118,6 +123,7 @@ class Engine:
         self._tracker: BalanceTracker
         self._executor: Executor
         self._books: Books | None = None
+        self._settling: Settling | None = None
         self._worker: SyncWorker | None = None
         self._readers: dict[str, ChainReader] = {}
 
@@ -178,6 +184,19 @@ class Engine:
             self._publish_all,
         )
         self._owned.push_async_callback(self._books.close)
+        self._settling = Settling(
+            settings.settlement,
+            self._books.manager,
+            self._books.ledger,
+            self._store,
+            self._bus,
+            self._clock,
+            self._counter,
+            generation=self.directory.generation().name,
+            is_ready=self._books.answers,
+            engine=self._settlement_engine,
+        )
+        self._owned.push_async_callback(self._settling.close)
         self._executor = Executor(
             self._store,
             self._clock,
@@ -185,6 +204,7 @@ class Engine:
             self._read_chains,
             self._reload,
             self._books,
+            self._settling,
         )
         if self.mode is EngineMode.FULL:
             await self._serve()
@@ -229,10 +249,12 @@ class Engine:
         settings = self.settings
         assert self._worker is not None
         assert self._books is not None
+        assert self._settling is not None
         async with asyncio.TaskGroup() as group:
             workers = [group.create_task(self._worker.run(), name="sync")]
             workers.append(group.create_task(self._read_newcomers(), name="newcomers"))
             workers.append(group.create_task(self._books.run(), name="books"))
+            workers.append(group.create_task(self._settling.run(), name="settlements"))
             house = keep_house(self._store, settings.history, self._clock, self._note_store)
             workers.append(group.create_task(house, name="housekeeping"))
             size = watch_size(self._store, self._clock, self._note_size, self._note_store)
@@ -301,6 +323,7 @@ class Engine:
 
     async def state(self) -> EngineState:
         books = self._books.all() if self._books else NO_BOOKS
+        board = self._settling.all() if self._settling else NO_SETTLEMENTS
         return EngineState(
             instance=self._instance,
             version=self._counter.value,
@@ -323,6 +346,8 @@ class Engine:
             peers=books.peers,
             trial=books.trial or (),
             custody=books.custody,
+            settlements=board.rows,
+            settlement=board.health,
         )
 
     async def updates(self, after_version: int, after_seq: int) -> AsyncIterator[Update]:
@@ -347,6 +372,7 @@ class Engine:
         changes = self._cache.changed_since(version)
         own = self._own_log.since(version)
         books = self._books.changed_since(version) if self._books else NO_BOOKS
+        board = self._settling.changed_since(version) if self._settling else NO_SETTLEMENTS
         agents = [key.removeprefix("agent:") for key in own if key.startswith("agent:")]
         return StatePatch(
             version=self._counter.value,
@@ -364,6 +390,8 @@ class Engine:
             peers=books.peers,
             trial=books.trial,
             custody=books.custody,
+            settlements=board.rows,
+            settlement=board.health,
         )
 
     def _health(self) -> StoreHealth:
@@ -418,6 +446,11 @@ class Engine:
     def accounting_backend(self) -> str:
         """Which ledger this engine keeps, in words."""
         return self._writable_books().backend
+
+    async def explain(self, peer: str, token: str, direction: str = "receivable") -> str:
+        await self._writable_books().open()
+        assert self._settling is not None
+        return await self._settling.explain(peer, token, direction)
 
     async def reconcile(self, agent: str = "") -> Sequence[CustodyView]:
         return await self._writable_books().reconcile(agent)

@@ -9,18 +9,23 @@ from core.api import (
     BookUnexplained,
     Command,
     CommandRefusedError,
+    CompleteSettlement,
+    FailSettlement,
     ImportTotals,
     ImportWallets,
     Outcome,
     RecordMovements,
     RecordSettlement,
     SetLimits,
+    SetThreshold,
+    StartSettlement,
     SyncNow,
     TagAgents,
 )
 from core.balances.lane import CycleReport
 from core.engine.books import Books
 from core.engine.commands import agents_to_tag, limit_to_set, wallets_to_add
+from core.engine.settling import Settling
 from core.events import EventRecord
 from core.model import Clock
 from core.store.protocol import DuplicateWalletError, Store
@@ -38,6 +43,7 @@ class Executor:
         read_chains: Callable[[Sequence[str]], Awaitable[Sequence[CycleReport]]],
         changed: Callable[[Sequence[EventRecord]], Awaitable[None]],
         books: Books,
+        settling: Settling,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -45,6 +51,7 @@ class Executor:
         self._read_chains = read_chains
         self._changed = changed
         self._books = books
+        self._settling = settling
         self._writing = asyncio.Lock()
 
     async def execute(self, command: Command) -> Outcome:
@@ -52,6 +59,11 @@ class Executor:
         try:
             if isinstance(command, SyncNow):
                 return await self._sync(command)
+            if isinstance(
+                command, StartSettlement | CompleteSettlement | FailSettlement | SetThreshold
+            ):
+                await self._books.open()
+                return await self._settling.execute(command)
             if isinstance(command, RecordMovements):
                 return await self._books.move(command)
             if isinstance(command, BookUnexplained):

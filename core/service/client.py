@@ -162,6 +162,13 @@ class EngineClient:
         )
         return found
 
+    async def explain(self, peer: str, token: str, direction: str = "receivable") -> str:
+        body = await self._call(
+            "GET", "/v1/settlements/explain", peer=peer, token=token, direction=direction
+        )
+        told: dict[str, str] = wire.decode_texts(body)
+        return told["explanation"]
+
     async def reconcile(self, agent: str = "") -> Sequence[CustodyView]:
         body = await self._call("POST", "/v1/ledger/reconcile", agent=agent)
         found: list[CustodyView] = wire.decode_custody(body)

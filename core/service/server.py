@@ -77,6 +77,8 @@ class Server:
                 web.get("/v1/ledger/transfers", self._transfers),
                 web.get("/v1/ledger/totals", self._totals),
                 web.post("/v1/ledger/reconcile", self._reconcile),
+                web.get("/v1/settlements", self._settlements),
+                web.get("/v1/settlements/explain", self._explain),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
@@ -171,6 +173,16 @@ class Server:
             _number(query.get("before", "0"), "before"),
         )
         return _json(list(found))
+
+    async def _settlements(self, request: web.Request) -> web.Response:
+        return _json((await self._api.state()).settlements)
+
+    async def _explain(self, request: web.Request) -> web.Response:
+        query = request.query
+        told = await self._api.explain(
+            query.get("peer", ""), query.get("token", ""), query.get("direction", "receivable")
+        )
+        return _json({"explanation": told})
 
     async def _reconcile(self, request: web.Request) -> web.Response:
         return _json(list(await self._api.reconcile(request.query.get("agent", ""))))

@@ -92,6 +92,7 @@ decode_custody: Decoder = Decoder(list[CustodyView])
 decode_peers: Decoder = Decoder(list[PeerView])
 decode_trial: Decoder = Decoder(list[TrialView])
 decode_totals: Decoder = Decoder(list[AccountTotals])
+decode_texts: Decoder = Decoder(dict[str, str])
 decode_fault: Decoder = Decoder(Fault)
 
 
