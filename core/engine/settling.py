@@ -6,15 +6,16 @@ from the last minutes of each pair's own balance.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import httpx
 import msgspec
 
-from core.accounting import AccountManager, Direction
+from core.accounting import AccountManager, Direction, Pair
 from core.api import (
     CommandRefusedError,
     CompleteSettlement,
@@ -28,7 +29,7 @@ from core.api import (
 )
 from core.balances.versions import ChangeLog, VersionCounter
 from core.config import SettlementSettings
-from core.events import Bus
+from core.events import Bus, Event
 from core.ledger import Ledger, LedgerError
 from core.model import Amount, BursarError, Clock
 from core.settlement import (
@@ -48,6 +49,8 @@ from core.telemetry.webhooks import SignedPost, open_client
 log = logging.getLogger("bursar.settlement")
 
 _LOOK_S = 0.25
+_ALL_S = 5.0  # rates and `stuck` move with time alone
+_SLICE = 200
 _RETRY_S = 5.0
 _RATE_WINDOW_MS = 300_000
 _RATE_LEAST_MS = 10_000
@@ -86,6 +89,9 @@ class Settling:
         self._clock = clock
         self._is_ready = is_ready
         self._client: httpx.AsyncClient | None = None
+        self._manager = manager
+        self._sides = Sides(settings.direction).directions
+        self._heard: set[Pair] = set()
         self._engine = engine or self._engine_of(settings, clock)
         thresholds = settings.thresholds
         rules = ThresholdRules(
@@ -127,16 +133,34 @@ class Settling:
 
     async def run(self) -> None:
         """Start the monitor when the books are open, mirror it, and stop it when cancelled."""
+        reader = self._manager.touched()
+        self._monitor.add_listener(self._hear)
+        looked = float("-inf")
         try:
             while True:
                 if not self._running and self._is_ready():
                     await self._start()
                 if self._running:
-                    self._mirror()
+                    moved, self._heard = reader.take() | self._heard, set()
+                    if self._clock.monotonic() - looked >= _ALL_S:
+                        looked = self._clock.monotonic()
+                        await self._mirror_all()
+                    else:
+                        self._mirror(moved)
                 self._look()
                 await self._clock.sleep(_LOOK_S if self._running else _LOOK_S * 4)
         finally:
+            self._monitor.remove_listener(self._hear)
+            reader.close()
             await self._stop()
+
+    async def _hear(self, event: Event) -> None:
+        """A state changed without the ledger being touched (a failure, a threshold)."""
+        peer, token = getattr(event, "peer_id", ""), getattr(event, "token_id", "")
+        if peer and token:
+            self._heard.add(Pair(peer, token))
+        else:
+            self._heard |= set(self._manager.pairs)
 
     async def _start(self) -> None:
         try:
@@ -161,9 +185,17 @@ class Settling:
 
     # --- mirrors ---------------------------------------------------------------------------
 
-    def _mirror(self) -> None:
+    async def _mirror_all(self) -> None:
+        """Every pair, in slices that do not hold up the loop."""
+        pairs = self._manager.pairs
+        for start in range(0, len(pairs), _SLICE):
+            self._mirror(pairs[start : start + _SLICE])
+            await asyncio.sleep(0)
+
+    def _mirror(self, pairs: Iterable[Pair]) -> None:
         now_ms = self._clock.now_ms()
-        for view in self._monitor.views():
+        views = [self._monitor.view(*pair, side) for pair in pairs for side in self._sides]
+        for view in views:
             key = (view.peer, view.token, view.direction.value)
             row = self._row(key, view, now_ms)
             if self._rows.get(key) != row:
@@ -301,7 +333,7 @@ class Settling:
         """Start the monitor for one command, where nothing runs. Raises LedgerAwayError."""
         if not self._running and self._is_ready():
             await self._start()
-            self._mirror()
+            await self._mirror_all()
             self._look()
         if not self._running:
             raise LedgerAwayError(f"Settlements are not watched: {self._error}")
