@@ -12,7 +12,8 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from core.accounting import AccountManager, CreditLimits, Direction, Pair, PeerBalance
-from core.ledger import LedgerClosed, LedgerStopped, LedgerUnavailable
+from core.accounting.batches import chunks
+from core.ledger import BATCH_MAX, LedgerClosed, LedgerStopped, LedgerUnavailable
 from core.model import Clock
 from core.settlement import rows as happenings
 from core.settlement.records import Records
@@ -26,7 +27,7 @@ log = logging.getLogger("bursar.settlement")
 
 _DOWN = (LedgerClosed, LedgerStopped, LedgerUnavailable)
 _ROUNDS = 5  # times another process may be faster before the next sweep takes over
-_STRIDE = 1_000  # pairs decided between two turns of the loop
+_PAIRS = BATCH_MAX // 3  # a balance is made of three accounts
 
 
 def observe(due: int, threshold: Threshold | Unmonitored) -> Cause | None:
@@ -97,20 +98,23 @@ class Observer:
         ]
 
     async def look(self, pairs: Collection[Pair]) -> None:
-        """Read the balances of these pairs and act on them. What cannot be read is noted; raises
-        StoreError where what was decided cannot be written."""
-        keys = self.keys(pairs)
+        """Read the balances of these pairs and act on them, as many at a time as one look-up
+        answers for. What cannot be read is noted; raises StoreError where what was decided
+        cannot be written."""
+        for chunk in chunks(tuple(pairs), _PAIRS):
+            await self._look(self.keys(chunk))
+            await asyncio.sleep(0)
+
+    async def _look(self, keys: list[SettlementKey]) -> None:
         for _ in range(_ROUNDS):
             seen = {key: self._records[key] for key in keys}
             wanted = list(dict.fromkeys(key.pair for key in keys))
             balances = await self.read(wanted)
             changes = []
-            for number, (key, row) in enumerate(seen.items(), start=1):
+            for key, row in seen.items():
                 balance = balances.get(key.pair)
                 if balance is not None and (change := self._decide(key, row, balance)) is not None:
                     changes.append(change)
-                if number % _STRIDE == 0:
-                    await asyncio.sleep(0)
             won = await self._records.change(changes)
             keys = []
             for change, done in zip(changes, won, strict=True):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from core.accounting import Direction, Pair
+from core.accounting import Direction, Pair, PeerBalance
 from core.accounting.ids import digest_id
 from core.model import BursarError
 from core.settlement.states import SettlementState
@@ -49,16 +49,18 @@ def transfer_id(key: str, attempt: int) -> int:
 class SettlementView(msgspec.Struct, frozen=True, gc=False):
     """One pair in one direction as it stood when last looked at.
 
-    `due` is what is posted less what is in transit (None: not read yet), `threshold` is None
-    where `unmonitored` says why. `amount` is the payment under way, `age_ms` the time in the
-    state, and `stuck` says that a payment under way is older than it should be. `retry_ms` is
-    when the engine is asked again. `trouble` is the last failure in words, "" if none stands.
+    `balance` is what was read (None: nothing yet) and `due` the part of it that is posted and not
+    in transit. `threshold` is None where `unmonitored` says why. `amount` is the payment under
+    way, `age_ms` the time in the state, and `stuck` says that a payment under way is older than
+    it should be. `retry_ms` is when the engine is asked again. `trouble` is the last failure in
+    words, "" if none stands.
     """
 
     peer: str
     token: str
     direction: Direction
     state: SettlementState
+    balance: PeerBalance | None = None
     due: int | None = None
     threshold: int | None = None
     rearm: int | None = None

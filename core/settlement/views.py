@@ -26,6 +26,7 @@ def view_of(
         token=key.token,
         direction=key.direction,
         state=state_of(row),
+        balance=balance,
         due=None if balance is None else due_of(balance, key.direction),
         threshold=levels.at if levels else None,
         rearm=levels.rearm if levels else None,

@@ -55,8 +55,9 @@ def change_settlement(connection: sqlite3.Connection, row: SettlementRow) -> boo
     )
     if row.version == 1:
         done = connection.execute(
-            f"INSERT OR IGNORE INTO settlements ({_COLUMNS})"
-            " VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO settlements ({_COLUMNS})"
+            " VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (peer, token, direction) DO NOTHING",
             (row.peer, row.token, row.direction, *values),
         )
     else:
