@@ -8,6 +8,7 @@ per crossing, and so is its end. What a difference is worth is decided in `core.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
@@ -54,6 +55,7 @@ _FOREIGN = (
     "registered; start a new ledger from that file"
 )
 _TOLD_PAGE = 1_000
+_FREEZE = 1_000
 
 Publish = Callable[[Sequence[Event]], Awaitable[None]]
 
@@ -85,6 +87,7 @@ class CustodyWatch:
         self._told: set[int] | None = None  # crossings reported and not yet ended
         self._telling = asyncio.Lock()  # two comparisons of one account tell a crossing once
         self._complaint = ""
+        self._frozen = 0
 
     def begin(self, foreign: frozenset[int]) -> None:
         """The ledger is open; `foreign` are account ids it keeps without knowing whose they are."""
@@ -124,11 +127,11 @@ class CustodyWatch:
 
     async def catch_up(self) -> None:
         """Compare what changed since the last time. What fails stays due."""
-        changes = self._cache.changed_since(self._version)
-        self._version = changes.version
-        self._due |= {row.account for row in changes.balances}
-        self._due |= {account for account in self._unsettled if self._moved_on(account)}
-        ready = sorted(account for account in self._due if self._was_swept(account))
+        version = self._cache.counter.value
+        self._due.update(self._cache.changed_accounts(self._version))
+        self._version = version
+        self._due.update(self._unsettled_on_new_blocks())
+        ready = self._swept(self._due)
         complaint = ""
         for start in range(0, len(ready), SLICE):
             part = ready[start : start + SLICE]
@@ -141,9 +144,17 @@ class CustodyWatch:
                 complaint = str(error)
             else:
                 self._due.difference_update(part)
+                self._freeze()
         if complaint and complaint != self._complaint:
             log.error("chain and ledger not compared: %s", complaint)
         self._complaint = complaint
+
+    def _freeze(self) -> None:
+        """Keep what a first comparison of a large fleet makes out of the collector's way: a full
+        collection over it would hold up the loop."""
+        if len(self._findings) - self._frozen >= _FREEZE:
+            self._frozen = len(self._findings)
+            gc.freeze()
 
     async def reconcile(self, agent: str) -> list[CustodyView]:
         """Compare an agent's accounts (all, if empty) as last read. Raises NoWallet, LedgerError,
@@ -151,7 +162,11 @@ class CustodyWatch:
         accounts = (
             list(self._cache.accounts_of(agent))
             if agent
-            else [row.account for row in self._cache.views()]
+            else [
+                account.id
+                for chain in self._cache.chain_states()
+                for account in self._cache.book(chain.name).accounts
+            ]
         )
         if not accounts and agent:
             raise NoWallet(f"No wallet for agent {agent}")
@@ -200,22 +215,34 @@ class CustodyWatch:
         """The block of the chain's last sweep. Before the first one of this engine: the newest
         block that the store has of it, since all its rows were at least as good as that."""
         block = self._cache.chain_state(chain).block
-        if block:
-            return block
-        rows = (row.block for row in self._cache.views() if row.chain == chain)
-        return max(rows, default=0)
+        return block or max(self._cache.book(chain).blocks, default=0)
 
-    def _was_swept(self, account: int) -> bool:
-        """Whether its chain was read since the start; a gone account has nothing to wait for."""
-        row = self._row(account)
-        return row is None or self._cache.chain_state(row.chain).block > 0
+    def _swept(self, accounts: set[int]) -> list[int]:
+        """Those whose chain was read since the start, in the registry's order. Accounts that are
+        gone are dropped."""
+        ready: list[int] = []
+        waiting: set[int] = set()
+        for chain in self._cache.chain_states():
+            rows = self._cache.book(chain.name).row_of
+            due = [account for account in accounts if account in rows]
+            if chain.block:
+                ready += sorted(due)
+            else:
+                waiting.update(due)
+        accounts.intersection_update(waiting.union(ready))
+        return ready
 
-    def _moved_on(self, account: int) -> bool:
-        """Whether its chain stands at another block than its finding."""
-        row = self._row(account)
-        if row is None:
-            return False
-        return self._cache.chain_state(row.chain).block != self._findings[account].block
+    def _unsettled_on_new_blocks(self) -> list[int]:
+        """Accounts whose chain stands at another block than their unsettled finding."""
+        found: list[int] = []
+        for chain in self._cache.chain_states():
+            rows = self._cache.book(chain.name).row_of
+            found += [
+                account
+                for account in self._unsettled
+                if account in rows and self._findings[account].block != chain.block
+            ]
+        return found
 
     def _row(self, account: int) -> BalanceView | None:
         """The account's row; None if it left the registry."""
