@@ -1,0 +1,31 @@
+"""The demo's engine: the ordinary one, with simulated peers that come and go with it."""
+
+from __future__ import annotations
+
+from core.config import Settings
+from core.demo.process import Wall
+from core.demo.traffic import Peers
+from core.engine import Engine
+
+
+class HostedEngine(Engine):
+    """An engine of the demo. Its peers send from `start` on and are stopped before it closes."""
+
+    def __init__(self, settings: Settings, seed: int) -> None:
+        super().__init__(settings, demo=True)
+        self._seed = seed
+        self._peers: Peers | None = None
+
+    async def start(self) -> None:
+        """As every engine; then the peers begin."""
+        await super().start()
+        self._peers = Peers(self, self._seed, Wall())
+
+    async def close(self) -> None:
+        """The peers first, for they speak to the engine. What had ended them is raised."""
+        peers, self._peers = self._peers, None
+        try:
+            if peers is not None:
+                await peers.stop()
+        finally:
+            await super().close()
