@@ -46,8 +46,11 @@ def backend_name(ledger: LedgerView) -> tuple[str, str]:
     return name, where.removesuffix(")")
 
 
-def durability(ledger: LedgerView, now_ms: int, signs: text.Glyphs) -> Words:
-    """One line: backend, journal with last fsync and snapshot, or what a cluster answers."""
+def durability(
+    ledger: LedgerView, now_ms: int, signs: text.Glyphs, *, roomy: bool = False
+) -> Words:
+    """Backend, journal with last fsync and snapshot, or that a cluster answers; in one line, or
+    `roomy` in several with the place. A ledger that is away says only that and why."""
     name, where = backend_name(ledger)
     if not ledger.ok:
         reason = text.safe(ledger.reason) or "it does not say why"
@@ -59,12 +62,18 @@ def durability(ledger: LedgerView, now_ms: int, signs: text.Glyphs) -> Words:
         parts.append(f"snapshot {_ago(ledger.last_snapshot_ms, now_ms)}")
     else:
         parts.append("answers")
-    words: Words = [(f" {signs.dot} ".join(parts), "")]
+    dot = f" {signs.dot} "
+    lines = [dot.join(parts)]
+    if roomy:
+        lines = [dot.join(parts[:2]), where, dot.join(parts[2:])]
+    words: Words = [
+        (f"{line}\n" if line is not lines[-1] else line, DIM if line == where else "")
+        for line in lines
+        if line
+    ]
     if ledger.snapshot_failure:
         words.append((f"\n{signs.warning} no snapshot: {text.safe(ledger.snapshot_failure)}",
                       WARNING))  # fmt: skip
-    if where:
-        words.append((f"   {where}", DIM))
     return words
 
 
@@ -153,7 +162,7 @@ def custody_note(view: CustodyView) -> str:
     if view.booked:
         return f"booked: {reason}" if reason else "booked as it was seen (observe)"
     if can_book(view):
-        return reason or "stays until it is booked with a reason (strict)"
+        return reason or "kept until it is booked (strict)"
     if view.state == "pending":
         return reason or "within the finality window"
     return reason
@@ -185,6 +194,17 @@ def custody_sentence(view: CustodyView, asset: Asset | None) -> str:
         signed = text.exact(view.difference, places, sign=True)
         parts.append(f"difference {signed}{symbol}{since}")
     return f"{custody_state(view)}: {', '.join(parts)}{'; ' + note if note else ''}"
+
+
+def custody_brief(view: CustodyView, asset: Asset) -> str:
+    """The same beside the balance itself: `pending -3.20 USDT since block 9: ledger says 15.64`."""
+    if not view.difference:
+        return custody_sentence(view, asset)
+    signed = text.exact(view.difference, asset.decimals, sign=True)
+    since = f" since block {text.count(view.since)}" if view.since else ""
+    booked = text.exact(view.ledger_amount, asset.decimals)
+    state = custody_state(view)
+    return f"{state} {signed} {text.symbol(asset.symbol)}{since}: ledger says {booked}"
 
 
 def _amount(amount: int | None, places: int) -> str:

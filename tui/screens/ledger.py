@@ -23,7 +23,7 @@ from tui.fleet_row import FleetRow
 from tui.pairs import SortBy
 from tui.query import QueryError
 from tui.screens import forms, ledger_rows
-from tui.screens.base import Desk, DeskScreen
+from tui.screens.base import WIDE, Desk, DeskScreen
 from tui.session import PairKey
 from tui.widgets.filter_line import FilterLine
 from tui.widgets.list_table import ListTable
@@ -86,6 +86,11 @@ class LedgerScreen(DeskScreen):
         self._redraw_pairs()
         self._redraw_custody()
 
+    def on_resize(self) -> None:
+        """Another width, other words."""
+        super().on_resize()
+        self._redraw_words()
+
     @property
     def table(self) -> ListTable:
         """The list of pairs."""
@@ -139,21 +144,22 @@ class LedgerScreen(DeskScreen):
     def _redraw_words(self) -> None:
         session, signs = self.session, self.desk.signs
         ledger, now_ms = session.ledger, session.now_ms()
-        away = ledger is not None and not ledger.ok
+        away, roomy = ledger is not None and not ledger.ok, self.app.size.width >= WIDE
         self.set_class(away, "-away")
         words: ledger_words.Words = []
         if ledger is None:
             words.append(("waiting for the ledger", "$desk-dim"))
         else:
-            words += ledger_words.durability(ledger, now_ms, signs)
+            words += ledger_words.durability(ledger, now_ms, signs, roomy=roomy)
             if away:
-                words.append((" - the last figures stay, the rest goes on", "$desk-dim"))
+                said = "the figures are the last ones known; everything else goes on"
+                words.append((f"\n{said}", "$desk-dim"))
         words.append(("\n", ""))
         words += ledger_words.trial_words(session.trial, signs)
         if not away:
             words.append(("\n", ""))
             words += ledger_words.custody_summary(session.custody.values(), signs)
-        if self.has_class("-wide"):
+        if roomy:
             words += ledger_rows.trial_lines(session.trial, signs)
         self.query_one("#ledger-books", Static).update(Content.assemble(*words))
         self._redraw_detail()

@@ -15,42 +15,42 @@ from tui.fleet_row import FleetRow
 from tui.ledger_words import Words
 from tui.widgets.list_table import Cell, Col, Item, Tone
 
-WIDE_FIGURE, FIGURE, BAR = 14, 12, 7
+BAR = 7
+LEAST_FIGURE = 10
+"""Cells that the narrowest column of figures has."""
 PAIR_COLS = (
     Col("!", 1),
-    Col("PEER", 13, grow=True),
+    Col("PEER", 13, grow=True, wide=24),
     Col("TOKEN", 5),
-    Col("RECEIVABLE", WIDE_FIGURE, right=True, drop=1),
-    Col("PAYABLE", FIGURE, right=True, drop=2),
-    Col("NET", 13, right=True),
+    Col("RECEIVABLE", 14, right=True, drop=1, wide=22),
+    Col("PAYABLE", 12, right=True, drop=2, wide=22),
+    Col("NET", 13, right=True, wide=22),
     Col("USE OF LIMIT", BAR + 6),
-    Col("HEADROOM", FIGURE, right=True, drop=6),
-    Col("IN FLIGHT", 10, right=True, drop=7),
-    Col("LIMIT", FIGURE, right=True, drop=8),
-    Col("IN TRANSIT", 10, right=True, drop=9),
+    Col("HEADROOM", 12, right=True, drop=6, wide=22),
+    Col("IN FLIGHT", 10, right=True, drop=7, wide=14),
+    Col("LIMIT", 12, right=True, drop=8, wide=22),
+    Col("IN TRANSIT", 10, right=True, drop=9, wide=14),
 )
 DIFFERENCE = 22
 CUSTODY_COLS = (
     Col("!", 1),
-    Col("AGENT", 11, grow=True),
-    Col("CHAIN", 5),
+    Col("AGENT", 11, wide=20),
+    Col("CHAIN", 5, drop=2),
     Col("ASSET", 5),
     Col("STATE", 11),
     Col("DIFFERENCE", DIFFERENCE, right=True),
     Col("SINCE BLOCK", 12, right=True, drop=1),
-    Col("NOTE", 30, drop=6),
-    Col("CHAIN SAYS", 26, right=True, drop=7),
-    Col("LEDGER SAYS", 26, right=True, drop=8),
+    Col("NOTE", 24, drop=6, grow=True),
 )
 TRIAL_COLS = (
     Col("", 1),
-    Col("LEDGER", 16, grow=True),
+    Col("LEDGER", 16, grow=True, wide=24),
     Col("ACCOUNTS", 8, right=True, drop=2),
-    Col("DEBITS", 20, right=True),
-    Col("DIFFERENCE", 16, right=True),
-    Col("CREDITS", 20, right=True, drop=5),
-    Col("PENDING", 16, right=True, drop=6),
-    Col("DIFFERENCE", 12, right=True, drop=1),
+    Col("DEBITS", 18, right=True, wide=34),
+    Col("DIFFERENCE", 14, right=True, wide=20),
+    Col("CREDITS", 18, right=True, drop=5, wide=34),
+    Col("PENDING", 14, right=True, drop=6, wide=24),
+    Col("DIFFERENCE", 12, right=True, drop=1, wide=20),
 )
 _TONES = {Severity.OK: Tone.PLAIN, Severity.WARNING: Tone.WARNING, Severity.PROBLEM: Tone.PROBLEM}
 
@@ -60,10 +60,12 @@ def key_of(view: PeerView) -> str:
     return f"pair {view.peer}\0{view.token}"
 
 
-def _figure(amount: int, width: int, signs: text.Glyphs, *, sign: bool = False) -> Cell:
+def figure(amount: int, signs: text.Glyphs, *, sign: bool = False, tone: Tone = Tone.PLAIN) -> Cell:
+    """Base units, whole where the column holds them; nothing is quiet."""
     if not amount:
         return Cell("0", Tone.DIM)
-    return Cell(text.units(amount, width, sign=sign, cut=signs.cut))
+    short = text.units(amount, LEAST_FIGURE, sign=sign, cut=signs.cut)
+    return Cell(text.exact(amount, 0, sign=sign), tone, short)
 
 
 def pair_item(view: PeerView, signs: text.Glyphs) -> Item:
@@ -75,22 +77,22 @@ def pair_item(view: PeerView, signs: text.Glyphs) -> Item:
     else:
         said = f"{percent}%" if percent < 10_000 else ">9999%"
         use = Cell(f"{text.gauge(percent, BAR, signs)} {said:>5}", tone)
-        headroom = _figure(view.headroom or 0, FIGURE, signs)
-        limit = Cell(text.units(view.limit or 0, FIGURE, cut=signs.cut), Tone.DIM)
+        headroom = figure(view.headroom or 0, signs)
+        limit = figure(view.limit or 0, signs, tone=Tone.DIM)
     return Item(
         key_of(view),
         (
             Cell(text.severity_glyph(level, signs), tone),
             Cell(text.safe(view.peer), Tone.STRONG),
             Cell(text.symbol(view.token)),
-            _figure(view.receivable, WIDE_FIGURE, signs),
-            _figure(view.payable, FIGURE, signs),
-            _figure(view.net, 13, signs, sign=True),
+            figure(view.receivable, signs),
+            figure(view.payable, signs),
+            figure(view.net, signs, sign=True),
             use,
             headroom,
-            _figure(pairs.in_flight(view), 10, signs),
+            figure(pairs.in_flight(view), signs),
             limit,
-            _figure(pairs.in_transit(view), 10, signs),
+            figure(pairs.in_transit(view), signs),
         ),
     )
 
@@ -99,23 +101,20 @@ def total_item(total: pairs.TokenTotal, signs: text.Glyphs) -> Item:
     """The sums of one token over the pairs that are shown."""
     pairs_word = "pair" if total.pairs == 1 else "pairs"
 
-    def cell(amount: int, width: int, *, sign: bool = False) -> Cell:
-        return Cell(text.units(amount, width, sign=sign, cut=signs.cut), Tone.STRONG)
-
     return Item(
         f"total {total.token}",
         (
             Cell(""),
             Cell(f"{signs.total} {text.count(total.pairs)} {pairs_word}", Tone.DIM),
             Cell(text.symbol(total.token), Tone.STRONG),
-            cell(total.receivable, WIDE_FIGURE),
-            cell(total.payable, FIGURE),
-            cell(total.net, 13, sign=True),
+            figure(total.receivable, signs, tone=Tone.STRONG),
+            figure(total.payable, signs, tone=Tone.STRONG),
+            figure(total.net, signs, sign=True, tone=Tone.STRONG),
             Cell(""),
             Cell(""),
-            cell(total.in_flight, 10),
+            figure(total.in_flight, signs, tone=Tone.STRONG),
             Cell(""),
-            cell(total.in_transit, 10),
+            figure(total.in_transit, signs, tone=Tone.STRONG),
         ),
         heading=True,
     )
@@ -154,8 +153,6 @@ def custody_item(view: CustodyView, row: FleetRow | None, signs: text.Glyphs) ->
     tone = ledger_words.custody_tone(view)
     asset = row.asset if row is not None else None
     glyph = {Tone.PROBLEM: signs.problem, Tone.WARNING: signs.warning}.get(tone, " ")
-    places = asset.decimals if asset is not None else 0
-    chain_says = "-" if view.chain_amount is None else text.exact(view.chain_amount, places)
     return Item(
         str(view.account),
         (
@@ -164,11 +161,13 @@ def custody_item(view: CustodyView, row: FleetRow | None, signs: text.Glyphs) ->
             Cell(text.safe(row.chain) if row else "-"),
             Cell(text.symbol(row.symbol) if row else "-"),
             Cell(ledger_words.custody_state(view), tone),
-            Cell(ledger_words.custody_figure(view, asset, DIFFERENCE, signs.cut), tone),
+            Cell(
+                ledger_words.custody_figure(view, asset, 80, signs.cut),
+                tone,
+                ledger_words.custody_figure(view, asset, DIFFERENCE, signs.cut),
+            ),
             Cell(text.count(view.since) if view.since else "-", Tone.DIM),
             Cell(ledger_words.custody_note(view), Tone.DIM),
-            Cell(chain_says, Tone.DIM),
-            Cell(text.exact(view.ledger_amount, places), Tone.DIM),
         ),
     )
 
@@ -186,18 +185,17 @@ def trial_item(view: TrialView, signs: text.Glyphs) -> Item:
             Cell(glyph, tone),
             Cell(ledger_words.trial_name(view), Tone.STRONG),
             Cell(text.count(view.accounts), Tone.DIM),
-            Cell(text.units(view.debits, 20, cut=signs.cut)),
-            _difference(view.debits - view.credits, 16, tone, signs),
-            Cell(text.units(view.credits, 20, cut=signs.cut)),
-            Cell(text.units(view.debits_pending, 16, cut=signs.cut), Tone.DIM),
-            _difference(view.debits_pending - view.credits_pending, 12, tone, signs),
+            figure(view.debits, signs),
+            _difference(view.debits - view.credits, tone, signs),
+            figure(view.credits, signs),
+            figure(view.debits_pending, signs, tone=Tone.DIM),
+            _difference(view.debits_pending - view.credits_pending, tone, signs),
         ),
     )
 
 
-def _difference(amount: int, width: int, tone: Tone, signs: text.Glyphs) -> Cell:
-    said = text.units(amount, width, sign=bool(amount), cut=signs.cut)
-    return Cell(said, tone if amount else Tone.OK)
+def _difference(amount: int, tone: Tone, signs: text.Glyphs) -> Cell:
+    return figure(amount, signs, sign=True, tone=tone) if amount else Cell("0", Tone.OK)
 
 
 MOST_TRIAL_LINES = 8
@@ -207,12 +205,14 @@ def trial_lines(trial: Sequence[TrialView], signs: text.Glyphs) -> Words:
     """A line per ledger for a pane beside the list, those out of balance first."""
     found = sorted(trial, key=lambda view: (view.balanced, view.ledger))
     words: Words = []
+    if found:
+        words.append((f"\n{'ledger':<13} {'debits':>18} {'difference':>12}", "bold $desk-dim"))
     for view in found[:MOST_TRIAL_LINES]:
-        name = text.fit(ledger_words.trial_name(view), 14, cut=signs.cut)
+        name = text.fit(ledger_words.trial_name(view), 13, cut=signs.cut)
         off = view.debits - view.credits or view.debits_pending - view.credits_pending
         style = "$success" if view.balanced else "bold $error"
-        figure = text.units(view.debits, 20, cut=signs.cut)
-        words.append((f"\n{name} {figure:>20} ", "$desk-dim"))
+        debits = text.units(view.debits, 18, cut=signs.cut)
+        words.append((f"\n{name} {debits:>18} ", "$desk-dim"))
         words.append((text.units(off, 12, sign=bool(off), cut=signs.cut).rjust(12), style))
     more = len(found) - MOST_TRIAL_LINES
     if more > 0:

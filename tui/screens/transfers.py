@@ -21,6 +21,7 @@ from core.model import BursarError
 from tui import text
 from tui.screens import forms
 from tui.screens.base import Desk, DeskScreen
+from tui.screens.ledger_rows import figure
 from tui.session import PairKey
 from tui.widgets.list_table import Cell, Col, Item, ListTable, Tone
 
@@ -35,8 +36,8 @@ COLS = (
     Col("TIME", 19),
     Col("SIDE", 10),
     Col("KIND", 11),
-    Col("AMOUNT", 16, right=True),
-    Col("STATE", 16, grow=True),
+    Col("AMOUNT", 14, right=True, wide=24),
+    Col("STATE", 18, grow=True),
     Col("ID", 32, drop=1),
 )
 _Key = tuple[str, str]
@@ -60,17 +61,15 @@ def as_json(view: TransferView) -> dict[str, Json]:
 def item_of(view: TransferView, signs: text.Glyphs) -> Item:
     """One transfer as a line."""
     plain = Tone.DIM if view.pending or view.note == "taken back" else Tone.PLAIN
-    state = view.note
-    if view.pending:
-        state = "prepared" if view.note in ("", "prepared") else f"prepared, {view.note}"
+    state = view.note or ("prepared" if view.pending else "posted")
     return Item(
         f"{view.id} {view.side}",
         (
             Cell(text.moment(view.timestamp_ms), Tone.DIM),
             Cell(text.safe(view.side), plain),
             Cell(text.safe(view.kind), Tone.STRONG if view.kind == "settlement" else plain),
-            Cell(text.units(view.amount, 16, sign=True, cut=signs.cut), plain),
-            Cell(text.safe(state) or "posted", plain),
+            figure(view.amount, signs, sign=True, tone=plain),
+            Cell(text.safe(state), plain),
             Cell(view.id, Tone.DIM),
         ),
     )

@@ -229,7 +229,7 @@ class WalletScreen(DeskScreen):
             return [("\nledger  not compared yet", "$desk-dim")]
         tone = ledger_words.custody_tone(view)
         style = {Tone.PROBLEM: "$error", Tone.WARNING: "$warning"}.get(tone, "$desk-dim")
-        said = ledger_words.custody_sentence(view, row.asset)
+        said = ledger_words.custody_brief(view, row.asset)
         return [("\nledger  ", "$desk-dim"), (said, style)]
 
     # --- the chart -------------------------------------------------------------------------
