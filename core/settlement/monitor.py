@@ -21,8 +21,8 @@ from core.settlement.engines import ManualEngine, SettlementEngine
 from core.settlement.explain import explain, span
 from core.settlement.listeners import Listener, Listeners
 from core.settlement.observer import Observer, is_stuck
-from core.settlement.records import Records
-from core.settlement.rows import Node, key_of, state_of
+from core.settlement.records import STRIDE, Records
+from core.settlement.rows import Node, state_of
 from core.settlement.states import SettlementState
 from core.settlement.thresholds import Level, ThresholdRules, parse, scope_name
 from core.settlement.types import (
@@ -155,12 +155,12 @@ class SettlementMonitor:
 
     async def _open_pairs(self) -> None:
         """The ledger keeps hashes: pairs whose settlement is not done are named to it."""
-        for row in self._records.open():
+        for key in self._records.open():
             try:
-                await self._manager.open_accounts([key_of(row).pair])
+                await self._manager.open_accounts([key.pair])
             except BursarError as error:
-                log.error("settlement of %s cannot be taken up: %s", key_of(row), error)
-                self._observer.trouble[key_of(row).pair] = str(error)
+                log.error("settlement of %s cannot be taken up: %s", key, error)
+                self._observer.trouble[key.pair] = str(error)
 
     async def _watch(self, reader: TouchedReader) -> None:
         async for pairs in reader:
@@ -201,26 +201,27 @@ class SettlementMonitor:
         """Look at every pair now, carry on what was interrupted, and warn of what is stuck.
         Raises StoreError, LedgerError."""
         await self._records.load()
-        await self._actions.recover(self._records.open())
-        pairs = {*self._manager.pairs, *(key_of(row).pair for row in self._records.open())}
+        await self._actions.recover([self._records[key] for key in self._records.open()])
+        pairs = {*self._manager.pairs, *(key.pair for key in self._records.open())}
         await self._observer.look(pairs)
-        for row in self._records.open():
-            self._driver.wake(key_of(row))
-            self._warn_if_stuck(key_of(row))
+        for number, key in enumerate(self._records.open(), start=1):
+            self._driver.wake(key)
+            self._warn_if_stuck(key)
+            if number % STRIDE == 0:
+                await asyncio.sleep(0)
         self.sweeps += 1
 
     def _warn_if_stuck(self, key: SettlementKey) -> None:
-        row = self._records[key]
+        row, now_ms = self._records[key], self._clock.now_ms()
         mark = (key, row.epoch, row.attempt)
-        age_ms = self._clock.now_ms() - row.changed_ms
-        if is_stuck(row, self._clock.now_ms(), self._stuck_after_ms) and mark not in self._warned:
+        if is_stuck(row, now_ms, self._stuck_after_ms) and mark not in self._warned:
             self._warned.add(mark)
             log.warning(
                 "settlement of %s is stuck: %d under way for %s; ask whoever pays by key %s, then"
                 " complete or fail it",
                 key,
                 row.amount,
-                span(age_ms),
+                span(now_ms - row.changed_ms),
                 row.key,
             )
 
@@ -280,7 +281,7 @@ class SettlementMonitor:
 
     def _keys(self) -> list[SettlementKey]:
         pairs = dict.fromkeys(self._manager.pairs)
-        pairs |= dict.fromkeys(key_of(row).pair for row in self._records.open())
+        pairs |= dict.fromkeys(key.pair for key in self._records.open())
         return self._observer.keys(pairs)
 
     # -- commands

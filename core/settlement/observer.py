@@ -16,7 +16,7 @@ from core.accounting.batches import chunks
 from core.ledger import BATCH_MAX, LedgerClosed, LedgerStopped, LedgerUnavailable
 from core.model import Clock
 from core.settlement import rows as happenings
-from core.settlement.records import Records
+from core.settlement.records import STRIDE, Records
 from core.settlement.rows import Change, Node, key_of, state_of
 from core.settlement.states import Cause, SettlementState, walk
 from core.settlement.thresholds import Threshold, ThresholdRules, Unmonitored
@@ -67,6 +67,7 @@ class Observer:
         self._rules = rules
         self._resolved: dict[SettlementKey, Threshold | Unmonitored] = {}
         self._limits: CreditLimits | None = None
+        self._sides: dict[Pair, tuple[SettlementKey, ...]] = {}
 
     @property
     def rules(self) -> ThresholdRules:
@@ -93,9 +94,16 @@ class Observer:
         return [
             key
             for pair in pairs
-            for key in (SettlementKey(pair.peer, pair.token, side) for side in Direction)
+            for key in self._both(pair)
             if not self._records[key].armed or isinstance(self.threshold(key), Threshold)
         ]
+
+    def _both(self, pair: Pair) -> tuple[SettlementKey, ...]:
+        both = self._sides.get(pair)
+        if both is None:
+            both = tuple(SettlementKey(pair.peer, pair.token, side) for side in Direction)
+            self._sides[pair] = both
+        return both
 
     async def look(self, pairs: Collection[Pair]) -> None:
         """Read the balances of these pairs and act on them, as many at a time as one look-up
@@ -111,7 +119,9 @@ class Observer:
             wanted = list(dict.fromkeys(key.pair for key in keys))
             balances = await self.read(wanted)
             changes = []
-            for key, row in seen.items():
+            for number, (key, row) in enumerate(seen.items(), start=1):
+                if number % STRIDE == 0:
+                    await asyncio.sleep(0)
                 balance = balances.get(key.pair)
                 if balance is not None and (change := self._decide(key, row, balance)) is not None:
                     changes.append(change)

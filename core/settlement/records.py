@@ -6,6 +6,7 @@ process was faster the row is read again, and whoever asked decides anew.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Collection, Sequence
 
@@ -14,6 +15,8 @@ from core.settlement.listeners import Listeners
 from core.settlement.rows import Change, key_of
 from core.settlement.types import SettlementKey
 from core.store.protocol import SettlementRow, SettlementStore
+
+STRIDE = 500  # rows looked at between two turns of the loop
 
 log = logging.getLogger("bursar.settlement")
 
@@ -31,21 +34,20 @@ class Records:
         """The row of a key; one never seen is idle."""
         return self._rows.get(key) or SettlementRow(key.peer, key.token, key.direction.value)
 
-    def all(self) -> list[SettlementRow]:
-        """Every row there is; a copy."""
-        return list(self._rows.values())
-
-    def open(self) -> list[SettlementRow]:
-        """Those with a settlement that is not done; a copy."""
-        return [row for row in self._rows.values() if not row.armed]
+    def open(self) -> list[SettlementKey]:
+        """The keys whose settlement is not done; a copy."""
+        return [key for key, row in self._rows.items() if not row.armed]
 
     async def load(self, keys: Collection[SettlementKey] | None = None) -> None:
         """Read what other processes wrote: of all rows, or of some."""
         only = None if keys is None else [(k.peer, k.token, k.direction.value) for k in keys]
-        for row in await self._store.settlements(only):
+        for number, row in enumerate(await self._store.settlements(only), start=1):
             key = key_of(row)
-            if row.version > self[key].version:
+            known = self._rows.get(key)
+            if known is None or row.version > known.version:
                 self._rows[key] = row
+            if number % STRIDE == 0:
+                await asyncio.sleep(0)
 
     async def change(self, changes: Sequence[Change]) -> list[bool]:
         """Write rows with their events, in one transaction, and tell of them. False where

