@@ -21,10 +21,12 @@ from core.api import (
     ChainState,
     Command,
     CommandRefusedError,
+    CompleteSettlement,
     CustodyView,
     EngineLostError,
     EngineState,
     EventQuery,
+    FailSettlement,
     History,
     HistoryPoint,
     ImportTotals,
@@ -38,6 +40,8 @@ from core.api import (
     RecordMovements,
     RecordSettlement,
     SetLimits,
+    SetThreshold,
+    StartSettlement,
     StatePatch,
     StoreHealth,
     SyncNow,
@@ -792,6 +796,9 @@ class ScriptedEngine:
             case RecordSettlement():
                 self._books_here()
                 return Outcome(f"Booked a settlement with peer {command.peer}", 1)
+            case StartSettlement() | CompleteSettlement() | FailSettlement() | SetThreshold():
+                self._books_here()
+                return Outcome(f"Noted for {command.peer} in {command.token}", 1)
 
     def _explain(self, command: BookUnexplained) -> Outcome:
         self._books_here()
@@ -863,6 +870,10 @@ class ScriptedEngine:
             AccountTotals("17", Amount(1000), Amount(0)),
             AccountTotals("18", Amount(0), Amount(1000)),
         ]
+
+    async def explain(self, peer: str, token: str, direction: str = "receivable") -> str:
+        self._books_here()
+        return f"{peer} {token}: the {direction} is below its threshold."
 
     async def close(self) -> None:
         self.closed = True
