@@ -52,6 +52,12 @@ def _endpoints(desk: Desk) -> Screen[None]:
     return EndpointsScreen(desk)
 
 
+def _settlement(desk: Desk) -> Screen[None]:
+    from tui.screens.settlement import SettlementScreen
+
+    return SettlementScreen(desk)
+
+
 def _ledger(desk: Desk) -> Screen[None]:
     from tui.screens.ledger import LedgerScreen
 
@@ -78,6 +84,7 @@ class BursarApp(App[None]):
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("1", "mode('fleet')", "Fleet", show=False, id="mode.fleet"),
+        Binding("2", "mode('settlement')", "Settlement", show=False, id="mode.settlement"),
         Binding("3", "mode('ledger')", "Ledger", show=False, id="mode.ledger"),
         Binding("5", "mode('endpoints')", "Endpoints", show=False, id="mode.endpoints"),
         Binding("6", "mode('events')", "Events", show=False, id="mode.events"),
@@ -114,6 +121,7 @@ class BursarApp(App[None]):
         self.theme = wanted if wanted in themes.NAMES else themes.DEFAULT
         self.animation_level = "none"
         self.add_mode("fleet", partial(FleetScreen, self.desk))
+        self.add_mode("settlement", partial(_settlement, self.desk))
         self.add_mode("ledger", partial(_ledger, self.desk))
         self.add_mode("endpoints", partial(_endpoints, self.desk))
         self.add_mode("events", partial(_events, self.desk))

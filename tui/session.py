@@ -33,6 +33,8 @@ from core.api import (
     LedgerView,
     Outcome,
     PeerView,
+    SettlementHealth,
+    SettlementPairView,
     StatePatch,
     StoreHealth,
     TrialView,
@@ -40,6 +42,7 @@ from core.api import (
 from core.events import EventRecord
 from core.model import Agent, Asset, BursarError, Clock, EndpointHealth
 from tui.fleet import FleetModel
+from tui.settlements import SettlementKey, key_of
 
 EVENT_TAIL = 2_000
 """Events kept for the screen; older ones are read from the store."""
@@ -133,6 +136,10 @@ class Session(DOMNode):
     trial: var[tuple[TrialView, ...]] = var(())
     custody: var[Mapping[int, CustodyView]] = var(MappingProxyType({}))
     """By account, what does not simply agree."""
+    settlements: var[Mapping[SettlementKey, SettlementPairView]] = var(MappingProxyType({}))
+    settlement: var[SettlementHealth | None] = var(None)
+    stuck: var[int] = var(0)
+    """Settlements under way for longer than they should be."""
     events: var[EventTail] = var(EventTail())
     fleet: var[FleetChange] = var(FleetChange())
     paused: var[bool] = var(False)
@@ -269,6 +276,8 @@ class Session(DOMNode):
             self.ledger, self.trial = full.ledger, full.trial
             self.peers = MappingProxyType({(p.peer, p.token): p for p in full.peers})
             self.custody = _differing({}, full.custody)
+            self.settlement = full.settlement
+            self._show_settlements({key_of(view): view for view in full.settlements})
         dirty |= self.model.apply(patch)
         if patch.chains:
             self.chains = tuple(self.model.chains.values())
@@ -293,6 +302,15 @@ class Session(DOMNode):
             self.trial = patch.trial
         if patch.custody:
             self.custody = _differing(self.custody, patch.custody)
+        if patch.settlement is not None:
+            self.settlement = patch.settlement
+        if patch.settlements:
+            fresh_rows = {key_of(view): view for view in patch.settlements}
+            self._show_settlements({**self.settlements, **fresh_rows})
+
+    def _show_settlements(self, found: dict[SettlementKey, SettlementPairView]) -> None:
+        self.stuck = sum(view.stuck for view in found.values())
+        self.settlements = MappingProxyType(found)
 
     def _drain_events(self) -> None:
         if self._fresh:
@@ -361,6 +379,8 @@ class _Pending:
         self._peers: dict[PairKey, PeerView] = {}
         self._trial: tuple[TrialView, ...] | None = None
         self._custody: dict[int, CustodyView] = {}
+        self._settlements: dict[SettlementKey, SettlementPairView] = {}
+        self._settlement: SettlementHealth | None = None
 
     def add(self, patch: StatePatch) -> None:
         """Lay a newer patch over what waits."""
@@ -385,6 +405,9 @@ class _Pending:
         if patch.trial is not None:
             self._trial = patch.trial
         self._custody |= {view.account: view for view in patch.custody}
+        self._settlements |= {key_of(view): view for view in patch.settlements}
+        if patch.settlement is not None:
+            self._settlement = patch.settlement
 
     def patch(self, version: int) -> StatePatch:
         """All of it as one patch."""
@@ -403,4 +426,6 @@ class _Pending:
             peers=tuple(self._peers.values()),
             trial=self._trial,
             custody=tuple(self._custody.values()),
+            settlements=tuple(self._settlements.values()),
+            settlement=self._settlement,
         )
