@@ -105,11 +105,14 @@ class Server:
     async def _health(self, request: web.Request) -> web.Response:
         state = await self._api.state()
         down = [chain.name for chain in state.chains if chain.state in {"down", "stale"}]
+        ledger = state.ledger
+        away = ledger.reason or "away" if ledger is not None and not ledger.ok else ""
         body = {
-            "status": "degraded" if down or state.store.error else "ok",
+            "status": "degraded" if down or state.store.error or away else "ok",
             "instance": state.instance,
             "chains": {chain.name: chain.state for chain in state.chains},
             "store": state.store.error or "ok",
+            "ledger": away or "ok",
             "sequence": state.seq,
         }
         return _json(body)
