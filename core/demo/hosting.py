@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from core.config import Settings
 from core.demo.process import Wall
-from core.demo.traffic import Peers
+from core.demo.traffic import PAYS_AFTER_S, Peers, outcome_of
 from core.engine import Engine
+from core.settlement import SimulatedEngine
 
 
 class HostedEngine(Engine):
     """An engine of the demo. Its peers send from `start` on and are stopped before it closes."""
 
     def __init__(self, settings: Settings, seed: int) -> None:
-        super().__init__(settings, demo=True)
+        simulated = SimulatedEngine(Wall(), PAYS_AFTER_S, outcome_of)
+        super().__init__(settings, demo=True, settlement_engine=simulated)
         self._seed = seed
         self._peers: Peers | None = None
 

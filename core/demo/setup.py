@@ -56,7 +56,7 @@ def config_text(world: World, urls: dict[str, tuple[str, ...]], data_dir: Path) 
         f'[polling]\ninterval = "{seconds}s"',
         '[problems]\nrunway = "2h"\nlag_after = "15s"',
         '[ui]\nenvironment = "demo"',
-        f"[settlement]\nnode_id = {_quoted(NODE_ID)}",
+        traffic.settlement_lines(NODE_ID),
         traffic.config_lines(),
     ]
     for plan in CHAINS:

@@ -23,6 +23,7 @@ from core.api import (
     RecordSettlement,
 )
 from core.model import Amount, Clock
+from core.settlement import Answer, SettlementOrder, Verdict
 
 log = logging.getLogger("bursar.demo")
 
@@ -56,6 +57,18 @@ PEERS: Final = (
     Peer("sim-tideway", {"USD": 250_000, "JPY": 15_000_000}, 99, 5),
     Peer("sim-wharf", {"EUR": 900_000}, 50, 3),
 )
+# Pairs that settle by threshold, as shares of their limits, instead of paying by themselves.
+THRESHOLDS: Final = {
+    ("sim-harbour", "USD"): "20%",
+    ("sim-meadow", "USD"): "10%",
+    ("sim-orchard", "EUR"): "45%",
+    ("sim-tideway", "USD"): "40%",
+    ("sim-wharf", "EUR"): "15%",
+}
+SLOW_PAYER: Final = "sim-tideway"  # says it pays, and never does
+UNLUCKY_PAYER: Final = "sim-meadow"  # its first attempt fails
+PAYS_AFTER_S: Final = 9.0
+STUCK_AFTER_S: Final = 45
 _UNITS: Final = {"USD": 1_000, "EUR": 1_000, "JPY": 60_000}
 _UNLIMITED_PAYS_AT: Final = 2_000  # usual packets, for peers without a limit and for ourselves
 
@@ -123,7 +136,8 @@ class Traffic:
                 pair = (peer.name, token)
                 usual = _UNITS[token] * _UNLIMITED_PAYS_AT
                 level = usual if limit is None else limit * peer.patience // 100
-                if self.receivable.get(pair, 0) >= level and self._random.randrange(4) == 0:
+                pays = pair not in THRESHOLDS and self.receivable.get(pair, 0) >= level
+                if pays and self._random.randrange(4) == 0:
                     found.append(self._payment(pair, "receivable", self.receivable))
                 ours = usual // 4
                 if self.payable.get(pair, 0) >= ours and self._random.randrange(4) == 0:
@@ -186,6 +200,23 @@ def config_lines() -> str:
             lines += ["", f'[ledger.limits.tokens."{peer.name}"]']
             lines += [f"{token} = {limit}" for token, limit in limited.items()]
     return "\n".join(lines)
+
+
+def settlement_lines(node_id: str) -> str:
+    """The demo's [settlement] section: who settles at which share of the limit."""
+    lines = ["[settlement]", f'node_id = "{node_id}"', f'stuck_after = "{STUCK_AFTER_S}s"']
+    for (peer, token), share in THRESHOLDS.items():
+        lines += ["", f'[settlement.thresholds.tokens."{peer}"]', f'{token} = "{share}"']
+    return "\n".join(lines)
+
+
+def outcome_of(order: SettlementOrder) -> Verdict:
+    """What becomes of a simulated payment: no money moves."""
+    if order.peer == SLOW_PAYER:
+        return Verdict(Answer.ACCEPTED, reason="simulated: under way")
+    if order.peer == UNLUCKY_PAYER and order.attempt == 0:
+        return Verdict(Answer.FAILED, reason="simulated: the bank is closed")
+    return Verdict(Answer.COMPLETED)
 
 
 async def send(api: EngineApi, seed: int, clock: Clock) -> None:
