@@ -35,11 +35,11 @@ DIFFERENCE = 22
 CUSTODY_COLS = (
     Col("!", 1),
     Col("AGENT", 11, wide=20),
-    Col("CHAIN", 5, drop=2),
+    Col("CHAIN", 5, drop=1),
     Col("ASSET", 5),
     Col("STATE", 11),
     Col("DIFFERENCE", DIFFERENCE, right=True),
-    Col("SINCE BLOCK", 12, right=True, drop=1),
+    Col("SINCE BLOCK", 12, right=True, drop=2),
     Col("NOTE", 24, drop=6, grow=True),
 )
 TRIAL_COLS = (
