@@ -41,6 +41,8 @@ from core.api import (
     RecordSettlement,
     SetLimits,
     SetThreshold,
+    SettlementHealth,
+    SettlementPairView,
     StartSettlement,
     StatePatch,
     StoreHealth,
@@ -63,7 +65,7 @@ from core.model import (
     Severity,
     WalletState,
 )
-from tests.desk import scripted_ledger
+from tests.desk import scripted_ledger, scripted_settlement
 
 NOW_MS = 1_795_176_251_000  # 2026-11-20T12:04:11Z
 MINUTE_MS = 60_000
@@ -546,6 +548,8 @@ class ScriptedEngine:
         self._trial = scripted_ledger.trial()
         accounts = {(row.agent, row.asset): row.account for row in self._rows.values()}
         self._custody = {view.account: view for view in scripted_ledger.custody(accounts)}
+        self._settlements: dict[tuple[str, str, str], SettlementPairView] = {}
+        self._settlement: SettlementHealth | None = None
         self.booked: dict[tuple[str, str], list[TransferView]] = {}
         """Transfers put on top of the scripted ones, newest first, by peer and token."""
         self._events = stored_events()
@@ -577,6 +581,8 @@ class ScriptedEngine:
         peers: tuple[PeerView, ...] = (),
         trial: tuple[TrialView, ...] | None = None,
         custody: tuple[CustodyView, ...] = (),
+        settlements: tuple[SettlementPairView, ...] = (),
+        settlement: SettlementHealth | None = None,
     ) -> None:
         """Change the state and tell every reader."""
         self._version += 1
@@ -590,6 +596,8 @@ class ScriptedEngine:
         self._peers |= {(view.peer, view.token): view for view in peers}
         self._trial = self._trial if trial is None else trial
         self._custody |= {view.account: view for view in custody}
+        self._settlements |= {(v.peer, v.token, v.direction): v for v in settlements}
+        self._settlement = settlement or self._settlement
         for account in removed:
             self._rows.pop(account, None)
         self._patches.append(
@@ -607,9 +615,28 @@ class ScriptedEngine:
                 peers=peers,
                 trial=trial,
                 custody=custody,
+                settlements=settlements,
+                settlement=settlement,
             )
         )
         self._wake()
+
+    def settle(self) -> None:
+        """Begin to watch settlements: every state of them, one of them stuck."""
+        self.push(
+            peers=scripted_settlement.in_transit(tuple(self._peers.values())),
+            settlements=scripted_settlement.settlements(),
+            settlement=scripted_settlement.health(),
+        )
+
+    def settlement_of(
+        self, peer: str, token: str, direction: str = "receivable"
+    ) -> SettlementPairView:
+        """One row of the board."""
+        found = self._settlements.get((peer, token, direction))
+        if found is None:
+            raise CommandRefusedError(f"no peer {peer} in {token}")
+        return found
 
     def no_peers(self) -> None:
         """A ledger that was never used (before a desk looks)."""
@@ -683,6 +710,8 @@ class ScriptedEngine:
             peers=tuple(self._peers.values()),
             trial=self._trial,
             custody=tuple(self._custody.values()),
+            settlements=tuple(self._settlements.values()),
+            settlement=self._settlement,
         )
 
     async def updates(self, after_version: int, after_seq: int) -> AsyncIterator[Update]:
@@ -796,9 +825,19 @@ class ScriptedEngine:
             case RecordSettlement():
                 self._books_here()
                 return Outcome(f"Booked a settlement with peer {command.peer}", 1)
+            case SetThreshold(token=""):
+                whom = command.peer or "everybody"
+                return Outcome(f"The threshold of {whom} is set.", 1, ("closer than 5 %",))
             case StartSettlement() | CompleteSettlement() | FailSettlement() | SetThreshold():
-                self._books_here()
-                return Outcome(f"Noted for {command.peer} in {command.token}", 1)
+                return self._walk(command)
+
+    def _walk(self, command: scripted_settlement.SettlementCommand) -> Outcome:
+        self._books_here()
+        side = "receivable" if isinstance(command, SetThreshold) else command.direction
+        view = self.settlement_of(command.peer, command.token, side)
+        after = scripted_settlement.walked(view, command, self.clock.now_ms())
+        self.push(settlements=(after,))
+        return Outcome(f"{command.token} with {command.peer} is now {after.state}.", 1)
 
     def _explain(self, command: BookUnexplained) -> Outcome:
         self._books_here()
@@ -873,7 +912,7 @@ class ScriptedEngine:
 
     async def explain(self, peer: str, token: str, direction: str = "receivable") -> str:
         self._books_here()
-        return f"{peer} {token}: the {direction} is below its threshold."
+        return scripted_settlement.explained(self.settlement_of(peer, token, direction))
 
     async def close(self) -> None:
         self.closed = True
