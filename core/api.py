@@ -264,6 +264,30 @@ class TransferView(msgspec.Struct, frozen=True, gc=False):
     note: str = ""
 
 
+class AlertView(msgspec.Struct, frozen=True, gc=False):
+    """One open alert. `about` is the agent, chain or pair it concerns, `account` the fleet's row
+    where there is one. `message` says what was seen when it opened. Times in ms, 0: never."""
+
+    id: int
+    rule: str
+    kind: str
+    about: str
+    severity: Severity
+    message: str
+    opened_ms: int
+    account: int = 0
+    acknowledged_by: str = ""
+    acknowledged_ms: int = 0
+    acknowledged_reason: str = ""
+    silenced_until_ms: int = 0
+    silenced_by: str = ""
+    silenced_reason: str = ""
+
+    def loud(self, now_ms: int) -> bool:
+        """Whether it asks for attention: neither acknowledged nor silenced."""
+        return not self.acknowledged_ms and self.silenced_until_ms <= now_ms
+
+
 class EngineState(msgspec.Struct, frozen=True):
     """Everything a desk starts from. `instance` is new at every start of an engine; `version`
     counts state changes within it; `seq` is the newest event in the store."""

@@ -287,6 +287,67 @@ class CustodyExplained(Event, frozen=True, rename="camel", kw_only=True):
         return self.agent_id
 
 
+class AlertOpened(Event, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """A rule's level was crossed; once per crossing. `about` is what it concerns: an agent, a
+    chain or a pair. `silenced_until` stands where the same rule and subject are silenced."""
+
+    TYPE: ClassVar[str] = "ALERT_OPENED"
+    alert_id: int
+    rule: str
+    kind: str
+    about: str
+    severity: str
+    message: str
+    silenced_until: str = ""  # ISO 8601, UTC
+
+    def subject(self) -> str:
+        return self.about
+
+
+class AlertClosed(Event, frozen=True, rename="camel", kw_only=True):
+    """What an alert was about is well again (or followed no more): `reason` says which."""
+
+    TYPE: ClassVar[str] = "ALERT_CLOSED"
+    alert_id: int
+    rule: str
+    kind: str
+    about: str
+    reason: str
+    opened: str  # ISO 8601, UTC
+
+    def subject(self) -> str:
+        return self.about
+
+
+class AlertAcknowledged(Event, frozen=True, rename="camel", kw_only=True):
+    """An operator took an alert on."""
+
+    TYPE: ClassVar[str] = "ALERT_ACKNOWLEDGED"
+    alert_id: int
+    rule: str
+    about: str
+    operator: str
+    reason: str
+
+    def subject(self) -> str:
+        return self.about
+
+
+class AlertSilenced(Event, frozen=True, rename="camel", kw_only=True):
+    """An operator silenced an alert and its like until a time; an empty one ends the silence."""
+
+    TYPE: ClassVar[str] = "ALERT_SILENCED"
+    alert_id: int
+    rule: str
+    about: str
+    operator: str
+    until: str  # ISO 8601, UTC
+    reason: str
+
+    def subject(self) -> str:
+        return self.about
+
+
 class EventRecord(msgspec.Struct, frozen=True):
     """A stored event: what readers get. `payload` is the event's own fields as JSON builtins
     (amounts are decimal strings)."""

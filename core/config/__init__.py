@@ -4,6 +4,7 @@ from core.config.checks import EVM_DEFAULT, XRPL_DEFAULT
 from core.config.loading import find_config, load_settings, parse_settings
 from core.config.masking import mask_url, masked
 from core.config.settings import (
+    AlertSettings,
     AssetSettings,
     ChainSettings,
     ConfigError,
@@ -13,11 +14,13 @@ from core.config.settings import (
     LedgerSettings,
     Settings,
     SettlementSettings,
+    WebhookSettings,
 )
 
 __all__ = [
     "EVM_DEFAULT",
     "XRPL_DEFAULT",
+    "AlertSettings",
     "AssetSettings",
     "ChainSettings",
     "ConfigError",
@@ -27,6 +30,7 @@ __all__ = [
     "LedgerSettings",
     "Settings",
     "SettlementSettings",
+    "WebhookSettings",
     "find_config",
     "load_settings",
     "mask_url",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from core.config.alert_checks import check_alerts, check_webhooks
 from core.config.masking import mask_url
 from core.config.refusal import refuse
 from core.config.settings import AssetSettings, ChainSettings, Settings
@@ -43,6 +44,8 @@ def check(settings: Settings, origin: str, environ: Mapping[str, str]) -> Settin
     _check_settlement(settings, origin, environ)
     chains = _check_chains(settings, origin, environ)
     _check_assets(settings, origin)
+    check_alerts(settings, origin)
+    check_webhooks(settings, origin, environ)
     return msgspec.structs.replace(settings, chain=chains)
 
 

@@ -216,6 +216,38 @@ class CustodySettings(Section, frozen=True):
     chains: dict[str, ChainCustody] = {}
 
 
+class AlertSettings(Section, frozen=True):
+    """One rule of the alerts; filters left out match everything."""
+
+    rule: str
+    """balance-below, balance-drop, runway, endpoint-down, chain-stale, chain-down,
+    settlement-stuck, trial-balance or custody-unexplained."""
+    name: str = ""
+    """What the rule is called; the rule's own word if left out. Unique."""
+    groups: tuple[str, ...] = ()
+    chains: tuple[str, ...] = ()
+    assets: tuple[str, ...] = ()
+    """Symbols; tokens for settlement-stuck."""
+    level: str = ""
+    """Where an alert opens: "floor" or a decimal amount, a share ("20%") or a duration."""
+    clear: str = ""
+    """Where it closes again: a share of the level ("110%") or what `level` is."""
+    within: Duration | None = None
+    """balance-drop: over which time, 1h or 24h (24h if left out)."""
+
+
+class WebhookSettings(Section, frozen=True):
+    """Where events are sent; nowhere without `url`. The secret is one of the two."""
+
+    url: str = ""
+    secret_env: str = ""
+    """Name of the environment variable that holds the signing secret."""
+    secret_file: str = ""
+    """A file with the signing secret that only its owner can read."""
+    events: str = "alerts"
+    """Which events are sent: "alerts" or "all"."""
+
+
 class Settings(Section, frozen=True):
     """The effective settings. `source` is the file they came from, "" without one."""
 
@@ -231,6 +263,9 @@ class Settings(Section, frozen=True):
     settlement: SettlementSettings = SettlementSettings()
     ledger: LedgerSettings = LedgerSettings()
     custody: CustodySettings = CustodySettings()
+    alert: tuple[AlertSettings, ...] | None = None
+    """Left out: the default rules; empty: none."""
+    webhooks: WebhookSettings = WebhookSettings()
     source: str = ""
 
     @property

@@ -229,7 +229,60 @@ class SettlementStore(Protocol):
         ...
 
 
-class Store(SettlementStore, Protocol):
+class AlertRow(msgspec.Struct, frozen=True, gc=False):
+    """One alert, from opening to closing; `version` counts its changes (1 is new).
+
+    `subject` is the stable key of what it is about: a rule has one open alert per subject. `about`
+    and `message` are words. `account` is the fleet's row, 0 for none. Times in ms, 0: never; open
+    while `closed_ms` is 0. A silence outlives the alert: its like opens silenced.
+    """
+
+    id: int
+    rule: str
+    subject: str
+    version: int = 0
+    kind: str = ""
+    about: str = ""
+    severity: str = ""
+    message: str = ""
+    account: int = 0
+    opened_ms: int = 0
+    acknowledged_by: str = ""
+    acknowledged_ms: int = 0
+    acknowledged_reason: str = ""
+    silenced_until_ms: int = 0
+    silenced_by: str = ""
+    silenced_reason: str = ""
+    closed_ms: int = 0
+    closed_reason: str = ""
+
+
+class StandingAlerts(msgspec.Struct, frozen=True):
+    """What a keeper starts from: alerts that are open, the newest closed ones per rule and subject
+    whose silence still runs, and the highest id ever given."""
+
+    open: tuple[AlertRow, ...]
+    silenced: tuple[AlertRow, ...]
+    last_id: int
+
+
+class AlertStore(Protocol):
+    """What the alerts room needs of a store; part of `Store`."""
+
+    async def alerts(self, now_ms: int) -> StandingAlerts:
+        """The alerts that still matter at `now_ms`."""
+        ...
+
+    async def change_alerts(
+        self, changes: Sequence[tuple[AlertRow, Sequence[Event]]]
+    ) -> list[list[EventRecord] | None]:
+        """Write alerts with the events that report them, in one transaction. A row follows the
+        version below its own (1 is a new row); where another writer was faster, or has opened the
+        same, neither row nor events are written and its answer is None."""
+        ...
+
+
+class Store(SettlementStore, AlertStore, Protocol):
     """One database. All methods may raise StoreError; times are ms since the epoch."""
 
     async def open(self) -> None:

@@ -272,7 +272,41 @@ _VERSION_3 = Migration(
     ),
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
+# One row per crossing, kept as long as events are. AUTOINCREMENT: an id that an operator has in
+# mind never names another alert. Times are ms, 0 for never.
+_VERSION_4 = Migration(
+    4,
+    "alerts",
+    (
+        """
+        CREATE TABLE alerts (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            rule TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            version INTEGER NOT NULL,
+            kind TEXT NOT NULL,
+            about TEXT NOT NULL,
+            severity TEXT NOT NULL,
+            message TEXT NOT NULL,
+            account INTEGER NOT NULL,
+            opened_at INTEGER NOT NULL,
+            acknowledged_by TEXT NOT NULL,
+            acknowledged_at INTEGER NOT NULL,
+            acknowledged_reason TEXT NOT NULL,
+            silenced_until INTEGER NOT NULL,
+            silenced_by TEXT NOT NULL,
+            silenced_reason TEXT NOT NULL,
+            closed_at INTEGER NOT NULL,
+            closed_reason TEXT NOT NULL
+        )""",
+        "CREATE UNIQUE INDEX alerts_open ON alerts (rule, subject) WHERE closed_at = 0",
+        "CREATE INDEX alerts_subject ON alerts (rule, subject)",
+        "CREATE INDEX alerts_silenced ON alerts (silenced_until) WHERE silenced_until > 0",
+        "CREATE INDEX alerts_closed ON alerts (closed_at) WHERE closed_at > 0",
+    ),
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 SCHEMA_VERSION = MIGRATIONS[-1].version
 
 
