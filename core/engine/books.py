@@ -45,15 +45,9 @@ from core.api import (
 from core.balances.cache import BalanceCache
 from core.balances.versions import ChangeLog, VersionCounter
 from core.config import Settings
-from core.engine.custody_watch import CustodyWatch, Publish, holding_of
-from core.engine.ledger_io import (
-    Started,
-    begin_from,
-    configured_pairs,
-    foreign_ids,
-    holds_transfers,
-    posted_totals,
-)
+from core.engine.custody_watch import CustodyWatch, Publish
+from core.engine.ledger_io import foreign_ids, posted_totals
+from core.engine.ledger_origin import Origin
 from core.engine.ledger_views import (
     ledger_view,
     packet_step,
@@ -70,7 +64,7 @@ from core.ledger import (
     Ledger,
     LedgerError,
 )
-from core.ledger.interchange import InterchangeError, Totals, parse, write_file
+from core.ledger.interchange import InterchangeError
 from core.model import Amount, Clock
 from core.store.protocol import Store, StoreError
 
@@ -81,7 +75,6 @@ _HEALTH_S = 1.0
 _TRIAL_S = 30.0
 _RETRY_S = 5.0
 _BOTH = int(AccountFilterFlags.DEBITS | AccountFilterFlags.CREDITS | AccountFilterFlags.REVERSED)
-_NOTICE_IDS = 20  # foreign ids named on the desk; the log has all
 
 
 class BookChanges(msgspec.Struct, frozen=True):
@@ -111,7 +104,6 @@ class Books:
         counter: VersionCounter,
         publish: Publish,
     ) -> None:
-        self._settings = settings
         self._store = store
         self._cache = cache
         self._clock = clock
@@ -124,14 +116,12 @@ class Books:
         custody = Custody(self._ledger, node, rules, default)
         self._log = ChangeLog[str](counter)
         self.custody = CustodyWatch(custody, cache, store, clock, self._log, publish)
-        plain = settings.ledger.snapshot_path
-        self._plain_file = Path(plain).expanduser() if plain else None
+        self._origin = Origin(settings, self._ledger, self.manager, cache, clock)
         self._open = False
         self._away = "not opened yet"
         self._tried = False
         self._opening = asyncio.Lock()
         self._known: set[Pair] = set()
-        self._notices: tuple[str, ...] = ()
         self._complaints: dict[str, str] = {}
         self._view: LedgerView | None = None
         self._peers: dict[str, PeerView] = {}
@@ -156,8 +146,9 @@ class Books:
         try:
             await self._ledger.open()
             self._known |= {Pair(peer, token) for peer, token in await self._store.pairs()}
-            await self._start_from_file()
+            await self._origin.start_from_file(self._known)
             await self.manager.open()
+            await self._note_pairs(await self._origin.named_here())
             wanted = await self._take_over()
             await self._refresh(wanted)
         except (LedgerError, AccountingError, StoreError) as error:
@@ -187,52 +178,10 @@ class Books:
     def _ids_of(self, pair: Pair) -> set[int]:
         return {account_id(self.manager.node_id, *pair, kind) for kind in PEER_KINDS}
 
-    async def _start_from_file(self) -> None:
-        """Let an empty ledger start from the plain file of the settings. Raises
-        InterchangeError, and then the file is left as it is."""
-        path = self._plain_file
-        if path is None or await holds_transfers(self._ledger):
-            return
-        try:
-            content = await asyncio.to_thread(path.read_bytes)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise InterchangeError(f"{path} cannot be read: {error.strerror}.") from error
-        totals = await asyncio.to_thread(parse, str(path), content)
-        started = await self._begin_from(totals, ())
-        if started is not None:
-            self._note_started(started, f"started from {path}")
-
-    async def _begin_from(self, totals: Sequence[Totals], peers: Sequence[str]) -> Started | None:
-        pairs = {p for p in self._known if p.token in self.manager.tokens}
-        pairs |= configured_pairs(self._settings, peers)
-        holdings = [
-            holding_of(row.agent, self._cache.assets[row.asset]) for row in self._cache.views()
-        ]
-        started = await begin_from(self._ledger, self.manager, totals, pairs, holdings, self._clock)
-        if started is not None:
-            await self._note_pairs(started.pairs)
-        return started
-
-    def _note_started(self, started: Started, how: str) -> None:
-        message = f"{how} with {started.sentence()}"
-        log.warning("ledger: %s", message) if started.foreign else log.info("ledger: %s", message)
-        for start in range(0, len(started.foreign), 100):
-            ids = ", ".join(str(id_) for id_ in started.foreign[start : start + 100])
-            log.warning("ledger: ids of nobody known: %s", ids)
-        named = ", ".join(str(id_) for id_ in started.foreign[:_NOTICE_IDS])
-        more = ", ..." if len(started.foreign) > _NOTICE_IDS else ""
-        self._notices = (f"{message} {named}{more}".strip(),)
-
     async def close(self) -> None:
         """Write the plain file of the settings, and let go of the ledger in good order."""
-        if self._open and self._plain_file is not None:
-            try:
-                totals = await posted_totals(self._ledger)
-                await asyncio.to_thread(write_file, self._plain_file, totals)
-            except (LedgerError, OSError) as error:
-                log.error("%s was not written: %s", self._plain_file, error)
+        if self._open:
+            await self._origin.leave_file()
         try:
             await self._ledger.close()
         except LedgerError as error:
@@ -324,8 +273,8 @@ class Books:
         health = self._ledger.health()
         if self._away:
             health = msgspec.structs.replace(health, ok=False, reason=self._away)
-        if self._notices:
-            notices = (*health.notices, *self._notices)
+        if self._origin.notices:
+            notices = (*health.notices, *self._origin.notices)
             health = msgspec.structs.replace(health, notices=notices)
         view = ledger_view(health)
         if view != self._view:
@@ -469,12 +418,12 @@ class Books:
         """Start the empty ledger from totals. Raises LedgerAwayError; CommandRefusedError, and
         then nothing was booked."""
         async with self._at_hand(), self._opening:
-            started = await self._begin_from(_totals(command.totals), command.peers)
+            started = await self._origin.start_from(command.totals, self._known, command.peers)
             if started is None:
                 raise CommandRefusedError(
                     "The ledger already holds transfers; only an empty one can start from a file."
                 )
-            self._note_started(started, "started from an import")
+            await self._note_pairs(started.pairs)
             await self._refresh(await self._take_over())
         named = tuple(str(id_) for id_ in started.foreign)
         return Outcome(f"Imported {started.sentence()}", started.accounts, named)
@@ -494,18 +443,3 @@ class Books:
         """Book what is unexplained of one balance, with the operator's reason."""
         async with self._at_hand():
             return await self.custody.explain(command)
-
-
-def _totals(rows: Iterable[AccountTotals]) -> list[Totals]:
-    """Held to the rules of a file. Raises InterchangeError."""
-    entries = [
-        (
-            row.id,
-            {
-                "debits_posted": str(int(row.debits_posted)),
-                "credits_posted": str(int(row.credits_posted)),
-            },
-        )
-        for row in rows
-    ]
-    return parse("The import", msgspec.json.encode(entries))
