@@ -30,6 +30,11 @@ unit: $(VENV)/.installed-test
 bench: $(VENV)/.installed-test anvil
 	$(BIN)/python -m tests.bench $(ARGS)
 
+crash: $(VENV)/.installed-test
+	$(BIN)/python -m tests.crash.kill_runs --runs 1000
+	$(BIN)/python -m tests.crash.power_cuts --runs 20000
+	$(BIN)/python -m tests.crash.power_cuts --runs 5000 --without-sync
+
 screenshots: $(VENV)/.installed
 	$(BIN)/python -m tui.screenshots
 

@@ -164,6 +164,190 @@ class EngineStopped(Event, frozen=True, rename="camel", kw_only=True):
     reason: str
 
 
+class SettlementRequired(Event, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """What stands between us and a peer went above its threshold; once per crossing. Amounts are
+    base units; `direction` is in the JSON only where it is not the usual one."""
+
+    TYPE: ClassVar[str] = "SETTLEMENT_REQUIRED"
+    peer_id: str
+    token_id: str
+    current_balance: Amount
+    threshold: Amount
+    exceeds_by: Amount
+    direction: str = "receivable"  # what the peer owes us; "payable": what we owe
+
+    def subject(self) -> str:
+        return f"{self.peer_id}/{self.token_id}"
+
+
+class SettlementTriggered(SettlementRequired, frozen=True, rename="camel", kw_only=True):
+    """The same crossing for telemetry, with the key under which it is paid."""
+
+    TYPE: ClassVar[str] = "SETTLEMENT_TRIGGERED"
+    node_id: str
+    idempotency_key: str
+
+
+class SettlementStateChanged(Event, frozen=True, rename="camel", kw_only=True):
+    """A settlement went from one state to another."""
+
+    TYPE: ClassVar[str] = "SETTLEMENT_STATE_CHANGED"
+    peer_id: str
+    token_id: str
+    direction: str
+    old_state: str
+    new_state: str
+    reason: str
+
+    def subject(self) -> str:
+        return f"{self.peer_id}/{self.token_id}"
+
+
+class SettlementCompleted(Event, frozen=True, rename="camel", kw_only=True):
+    """A payment under way was booked; `amount` is what was paid, `begun` what was meant."""
+
+    TYPE: ClassVar[str] = "SETTLEMENT_COMPLETED"
+    peer_id: str
+    token_id: str
+    direction: str
+    amount: Amount
+    begun: Amount
+    idempotency_key: str
+
+    def subject(self) -> str:
+        return f"{self.peer_id}/{self.token_id}"
+
+
+class SettlementFailed(Event, frozen=True, rename="camel", kw_only=True):
+    """A payment under way was not made, and was taken back; it is tried again."""
+
+    TYPE: ClassVar[str] = "SETTLEMENT_FAILED"
+    peer_id: str
+    token_id: str
+    direction: str
+    amount: Amount
+    idempotency_key: str
+    attempt: int
+    reason: str
+
+    def subject(self) -> str:
+        return f"{self.peer_id}/{self.token_id}"
+
+
+class SettlementThresholdChanged(Event, frozen=True, rename="camel", kw_only=True):
+    """An operator changed a threshold. Levels are base units or a share of the credit limit, ""
+    for none; an empty token means all of the peer's, an empty peer everybody."""
+
+    TYPE: ClassVar[str] = "SETTLEMENT_THRESHOLD_CHANGED"
+    peer_id: str
+    token_id: str
+    old_level: str
+    new_level: str
+    operator: str
+    reason: str
+
+    def subject(self) -> str:
+        return f"{self.peer_id}/{self.token_id}"
+
+
+class CustodyUnexplained(Event, frozen=True, rename="camel", kw_only=True):
+    """What a chain says of a balance has differed from the ledger for the whole finality window,
+    under the strict policy; once per crossing. Amounts are base units."""
+
+    TYPE: ClassVar[str] = "CUSTODY_UNEXPLAINED"
+    agent_id: str
+    chain: str
+    token: str
+    contract: str | None
+    decimals: int
+    unexplained: Amount  # what the chain has beyond the ledger; below zero: less
+    chain_amount: Amount | None
+    ledger_amount: Amount
+    block: int
+    since_block: int
+
+    def subject(self) -> str:
+        return self.agent_id
+
+
+class CustodyExplained(Event, frozen=True, rename="camel", kw_only=True):
+    """An unexplained difference was booked by an operator, or chain and ledger agree again."""
+
+    TYPE: ClassVar[str] = "CUSTODY_EXPLAINED"
+    agent_id: str
+    chain: str
+    token: str
+    contract: str | None
+    decimals: int
+    booked: Amount  # base units; 0 where the difference went by itself
+    block: int
+    reason: str
+
+    def subject(self) -> str:
+        return self.agent_id
+
+
+class AlertOpened(Event, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """A rule's level was crossed; once per crossing. `about` is what it concerns: an agent, a
+    chain or a pair. `silenced_until` stands where the same rule and subject are silenced."""
+
+    TYPE: ClassVar[str] = "ALERT_OPENED"
+    alert_id: int
+    rule: str
+    kind: str
+    about: str
+    severity: str
+    message: str
+    silenced_until: str = ""  # ISO 8601, UTC
+
+    def subject(self) -> str:
+        return self.about
+
+
+class AlertClosed(Event, frozen=True, rename="camel", kw_only=True):
+    """What an alert was about is well again (or followed no more): `reason` says which."""
+
+    TYPE: ClassVar[str] = "ALERT_CLOSED"
+    alert_id: int
+    rule: str
+    kind: str
+    about: str
+    reason: str
+    opened: str  # ISO 8601, UTC
+
+    def subject(self) -> str:
+        return self.about
+
+
+class AlertAcknowledged(Event, frozen=True, rename="camel", kw_only=True):
+    """An operator took an alert on."""
+
+    TYPE: ClassVar[str] = "ALERT_ACKNOWLEDGED"
+    alert_id: int
+    rule: str
+    about: str
+    operator: str
+    reason: str
+
+    def subject(self) -> str:
+        return self.about
+
+
+class AlertSilenced(Event, frozen=True, rename="camel", kw_only=True):
+    """An operator silenced an alert and its like until a time; an empty one ends the silence."""
+
+    TYPE: ClassVar[str] = "ALERT_SILENCED"
+    alert_id: int
+    rule: str
+    about: str
+    operator: str
+    until: str  # ISO 8601, UTC
+    reason: str
+
+    def subject(self) -> str:
+        return self.about
+
+
 class EventRecord(msgspec.Struct, frozen=True):
     """A stored event: what readers get. `payload` is the event's own fields as JSON builtins
     (amounts are decimal strings)."""

@@ -53,6 +53,18 @@ def _endpoints(desk: Desk) -> Screen[None]:
     return EndpointsScreen(desk)
 
 
+def _settlement(desk: Desk) -> Screen[None]:
+    from tui.screens.settlement import SettlementScreen
+
+    return SettlementScreen(desk)
+
+
+def _ledger(desk: Desk) -> Screen[None]:
+    from tui.screens.ledger import LedgerScreen
+
+    return LedgerScreen(desk)
+
+
 def _events(desk: Desk) -> Screen[None]:
     from tui.screens.events import EventsScreen
 
@@ -73,6 +85,8 @@ class BursarApp(App[None]):
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("1", "mode('fleet')", "Fleet", show=False, id="mode.fleet"),
+        Binding("2", "mode('settlement')", "Settlement", show=False, id="mode.settlement"),
+        Binding("3", "mode('ledger')", "Ledger", show=False, id="mode.ledger"),
         Binding("5", "mode('endpoints')", "Endpoints", show=False, id="mode.endpoints"),
         Binding("6", "mode('events')", "Events", show=False, id="mode.events"),
         Binding("space", "pause", "pause", id="display.pause"),
@@ -108,6 +122,8 @@ class BursarApp(App[None]):
         self.theme = wanted if wanted in themes.NAMES else themes.DEFAULT
         self.animation_level = "none"
         self.add_mode("fleet", partial(FleetScreen, self.desk))
+        self.add_mode("settlement", partial(_settlement, self.desk))
+        self.add_mode("ledger", partial(_ledger, self.desk))
         self.add_mode("endpoints", partial(_endpoints, self.desk))
         self.add_mode("events", partial(_events, self.desk))
         if self.options.keymap:
@@ -124,6 +140,8 @@ class BursarApp(App[None]):
         self.watch(self.session, "events", self._events_came, init=False)
         self.watch(self.session, "link", self._link_changed, init=False)
         self.watch(self.session, "store", self._store_changed, init=False)
+        self.watch(self.session, "ledger", self._ledger_changed, init=False)
+        self.watch(self.session, "trial", self._ledger_changed, init=False)
         for name in ("SIGTERM", "SIGHUP"):
             # Not on Windows, and not where the app does not run in the main thread.
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError, AttributeError):
@@ -175,6 +193,9 @@ class BursarApp(App[None]):
 
     def _store_changed(self, store: StoreHealth | None) -> None:
         self._tell(self._notices.of_store(store))
+
+    def _ledger_changed(self) -> None:
+        self._tell(self._notices.of_ledger(self.session.ledger, self.session.trial))
 
     # --- keys ------------------------------------------------------------------------------
 

@@ -1,12 +1,12 @@
-"""What is shown, as a file: the fleet's rows as JSON or CSV, in the order of the screen.
+"""What is shown, as a file: rows as JSON or CSV, in the order of the screen.
 
-The fields are those of `bursar balances --json`, so that a script reads either; amounts are
-exact decimal strings in base units, beside them the same figure in the asset's own unit.
+The fleet's fields are those of `bursar balances --json`, so that a script reads either; amounts
+are exact decimal strings in base units, beside them the same figure in the asset's own unit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -74,12 +74,16 @@ def check_path(words: str) -> Path:
 
 def render(rows: Iterable[FleetRow], suffix: str) -> str:
     """The file's text, for `.csv` or `.json`."""
-    found = [row_json(row) for row in rows]
+    return render_fields([row_json(row) for row in rows], suffix)
+
+
+def render_fields(found: Sequence[dict[str, Json]], suffix: str) -> str:
+    """The same for anything in its public form."""
     if suffix.lower() == ".json":
-        return msgspec.json.format(msgspec.json.encode(found), indent=1).decode() + "\n"
+        return msgspec.json.format(msgspec.json.encode(list(found)), indent=1).decode() + "\n"
     from tui.cli.output import csv_text
 
-    return csv_text(found, list(found[0]) if found else [])
+    return csv_text(list(found), list(found[0]) if found else [])
 
 
 def write(path: Path, content: str) -> None:

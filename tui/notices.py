@@ -7,12 +7,12 @@ calls the eyes there.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
-from core.api import StoreHealth
+from core.api import LedgerView, StoreHealth, TrialView
 from core.events import EventRecord, Json
-from tui import text
+from tui import ledger_words, text
 from tui.session import Link, Phase
 
 MOST = 3
@@ -66,6 +66,25 @@ class Notices:
             return []
         self._troubled.add("store")
         return [Notice("the store does not keep facts", text.safe(store.error), "error")]
+
+    def of_ledger(self, ledger: LedgerView | None, trial: Sequence[TrialView]) -> list[Notice]:
+        """Notices for a ledger that goes away, loses its balance, or is well again."""
+        found = ledger_words.standing(ledger, trial)
+        if ledger is None or found is None or found.said == "no snapshot":
+            return []
+        if not found.said:
+            was_away = "ledger away" in self._troubled
+            self._troubled -= {"ledger away", "ledger not balanced"}
+            return [Notice("", "the ledger is back")] if was_away else []
+        source = f"ledger {found.said}"
+        if source in self._troubled:
+            return []
+        self._troubled.add(source)
+        if found.said == "away":
+            said = f"{text.clip(text.safe(ledger.reason), 160)}. Everything else goes on."
+            return [Notice("the ledger is away", said, "error")]
+        wrong = [view for view in trial if view.confirmed and not view.balanced]
+        return [Notice("trial balance not zero", ledger_words.unbalanced(wrong[0]), "error")]
 
     def once(self, key: str, say: Callable[[], None]) -> None:
         """Call `say` the first time `key` is seen."""

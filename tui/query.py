@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import translate
 from typing import NamedTuple, Protocol
 
@@ -88,11 +88,11 @@ TIME_FIELDS = ("runway", "age")
 """Fields compared as spans: `runway<1h`, `age>2m30s`."""
 
 _ALIASES = {"balance": "bal", "token": "asset", "symbol": "asset", "tags": "tag", "sev": "severity"}
-_TERM = re.compile(
+TERM = re.compile(
     r"(?P<minus>-?)(?:(?P<field>[A-Za-z]\w*)(?P<op><=|>=|!=|<|>|=|:))?"
     r'(?:"(?P<quoted>[^"]*)(?P<closed>"?)|(?P<word>\S*))'
 )
-_OPERATORS: dict[str, Callable[[int, int], bool]] = {
+OPERATORS: dict[str, Callable[[int, int], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
@@ -101,7 +101,7 @@ _OPERATORS: dict[str, Callable[[int, int], bool]] = {
     ":": operator.eq,
     "!=": operator.ne,
 }
-_NUMBER = re.compile(r"[+-]?(?:\d[\d,_]*(?:\.\d+)?|\.\d+)$")
+NUMBER = re.compile(r"[+-]?(?:\d[\d,_]*(?:\.\d+)?|\.\d+)$")
 _SPAN = re.compile(r"(\d+)(s|m|h|d|w)")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _SEVERITY_WORDS = {"ok": "ok", "warning": "warning", "warn": "warning", "problem": "problem"}
@@ -112,19 +112,25 @@ def parse(text: str) -> Query:
     """The filter as a predicate. Raises QueryError with the place of what is wrong."""
     terms: list[Predicate] = []
     timely = False
+    for match in matches_of(text):
+        term = _term(match, match.start())
+        terms.append(_negated(term) if match["minus"] else term)
+        timely = timely or _field(match) == "age"
+    return Query(" ".join(text.split()), _all(terms), timely)
+
+
+def matches_of(text: str) -> Iterator[re.Match[str]]:
+    """The filter's terms: groups `minus`, `field`, `op`, and `quoted` (`closed`) or `word`."""
     position = 0
     while True:
         while position < len(text) and text[position].isspace():
             position += 1
         if position >= len(text):
-            break
-        match = _TERM.match(text, position)
+            return
+        match = TERM.match(text, position)
         assert match is not None  # every part of the pattern may be empty
-        term = _term(match, position)
-        terms.append(_negated(term) if match["minus"] else term)
-        timely = timely or _field(match) == "age"
+        yield match
         position = match.end()
-    return Query(" ".join(text.split()), _all(terms), timely)
 
 
 def _term(match: re.Match[str], position: int) -> Predicate:
@@ -146,9 +152,9 @@ def _term(match: re.Match[str], position: int) -> Predicate:
         word = _word_term(field, value, position)
         return _negated(word) if sign == "!=" else word
     if field in AMOUNT_FIELDS:
-        return _amount_term(field, _OPERATORS[sign], value, position)
+        return _amount_term(field, OPERATORS[sign], value, position)
     if field in TIME_FIELDS:
-        return _time_term(field, _OPERATORS[sign], value, position)
+        return _time_term(field, OPERATORS[sign], value, position)
     known = ", ".join((*WORD_FIELDS, *AMOUNT_FIELDS, *TIME_FIELDS))
     raise QueryError(f"no field {match['field']!r}: there are {known}", position)
 
@@ -169,12 +175,12 @@ def _word_term(field: str, value: str, position: int) -> Predicate:
         wanted = {Severity(_SEVERITY_WORDS[word]) for word in words}
         return lambda row, now: row.severity in wanted
     if field == "state":
-        states = {state for state in WalletState if _matcher(words)(state.value.lower())}
+        states = {state for state in WalletState if matcher(words)(state.value.lower())}
         if not states:
             known = ", ".join(state.value.lower() for state in WalletState)
             raise QueryError(f"no state {value!r}: {known}", position)
         return lambda row, now: row.state in states
-    same = _matcher(words)
+    same = matcher(words)
     if field == "agent":
         return lambda row, now: same(row.agent.lower())
     if field == "chain":
@@ -188,7 +194,7 @@ def _word_term(field: str, value: str, position: int) -> Predicate:
     return lambda row, now: same(row.symbol.lower()) or same((row.contract or "").lower())
 
 
-def _matcher(words: Sequence[str]) -> Callable[[str], bool]:
+def matcher(words: Sequence[str]) -> Callable[[str], bool]:
     """Equality with any of the words; `*` stands for anything."""
     if not any("*" in word for word in words):
         return frozenset(words).__contains__
@@ -201,7 +207,7 @@ def _amount_term(
     field: str, compare: Callable[[int, int], bool], value: str, position: int
 ) -> Predicate:
     """Compares `a / 10^decimals` with `n / 10^scale` as integers, multiplied crosswise."""
-    if not _NUMBER.match(value):
+    if not NUMBER.match(value):
         raise QueryError(f"{value!r} is no amount: write {field}<10 or {field}>=1.5", position)
     whole, _, fraction = re.sub("[,_]", "", value).partition(".")
     sign = -1 if whole.startswith("-") else 1

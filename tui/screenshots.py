@@ -47,6 +47,8 @@ SHOTS = (
     Shot("fleet-problems", keys=("exclamation_mark",)),
     Shot("fleet-deuteranopia", theme="bursar-deuteranopia"),
     Shot("wallet", keys=("enter",)),
+    Shot("ledger", (160, 44), keys=("3",)),
+    Shot("ledger-transfers", keys=("3", "enter")),
     Shot("endpoints", keys=("5",)),
     Shot("events", keys=("6",)),
     Shot("palette", keys=("colon",)),
@@ -71,7 +73,7 @@ async def take(
             await pilot.pause(SETTLE_S)
         app.clear_notifications()
         await pilot.pause()
-        return _stable(app.export_screenshot(title="bursar"))
+        return stable(app.export_screenshot(title="bursar"))
 
 
 async def settled(app: BursarApp, pilot: Pilot[None]) -> None:
@@ -85,7 +87,7 @@ async def settled(app: BursarApp, pilot: Pilot[None]) -> None:
     await pilot.pause(SETTLE_S)
 
 
-def _stable(svg: str) -> str:
+def stable(svg: str) -> str:
     """The same picture has the same text: Textual names its classes by a new number each time."""
     return re.sub(r"terminal-\d+-", "bursar-", svg)
 
@@ -112,6 +114,9 @@ class _Kept:
     def __init__(self, api: EngineApi) -> None:
         self.state, self.updates, self.events = api.state, api.updates, api.events
         self.history, self.sparklines, self.execute = api.history, api.sparklines, api.execute
+        self.packets, self.transfers, self.reconcile = api.packets, api.transfers, api.reconcile
+        self.trial_balance, self.ledger_totals = api.trial_balance, api.ledger_totals
+        self.peer_balances, self.explain = api.peer_balances, api.explain
 
     async def close(self) -> None:
         """Nothing: the one who made the engine closes it."""

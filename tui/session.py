@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from enum import StrEnum
+from types import MappingProxyType
 
 import msgspec
 from textual.dom import DOMNode
@@ -23,17 +24,24 @@ from core.api import (
     ChainState,
     Command,
     CommandRefusedError,
+    CustodyView,
     EngineApi,
     EngineLostError,
     EngineState,
     EventQuery,
+    LedgerView,
     Outcome,
+    PeerView,
+    SettlementHealth,
+    SettlementPairView,
     StatePatch,
     StoreHealth,
+    TrialView,
 )
 from core.events import EventRecord
 from core.model import Agent, Asset, BursarError, Clock, EndpointHealth
 from tui.fleet import FleetModel
+from tui.settlements import SettlementKey, key_of
 
 EVENT_TAIL = 2_000
 """Events kept for the screen; older ones are read from the store."""
@@ -43,6 +51,11 @@ PERIODS_S = (0.25, 0.5, 1.0, 2.0, 5.0)
 """The rates of display, fastest first: 4 Hz to 0.2 Hz."""
 RETRY_S = (0.5, 1.0, 2.0, 4.0, 5.0)
 """Waits before each new try to reach a lost engine; the last one repeats."""
+AGREES = frozenset({"equal", "opened"})
+"""States of a `CustodyView` in which chain and ledger simply agree."""
+
+PairKey = tuple[str, str]
+"""Peer and token."""
 
 
 class Phase(StrEnum):
@@ -101,6 +114,15 @@ class Session(DOMNode):
     endpoints: var[tuple[EndpointHealth, ...]] = var(())
     totals: var[tuple[AssetTotal, ...]] = var(())
     store: var[StoreHealth | None] = var(None)
+    ledger: var[LedgerView | None] = var(None)
+    peers: var[Mapping[PairKey, PeerView]] = var(MappingProxyType({}))
+    trial: var[tuple[TrialView, ...]] = var(())
+    custody: var[Mapping[int, CustodyView]] = var(MappingProxyType({}))
+    """By account, what does not simply agree."""
+    settlements: var[Mapping[SettlementKey, SettlementPairView]] = var(MappingProxyType({}))
+    settlement: var[SettlementHealth | None] = var(None)
+    stuck: var[int] = var(0)
+    """Settlements under way for longer than they should be."""
     events: var[EventTail] = var(EventTail())
     fleet: var[FleetChange] = var(FleetChange())
     paused: var[bool] = var(False)
@@ -234,6 +256,11 @@ class Session(DOMNode):
             dirty |= self.model.rows.keys()
             self.chains, self.endpoints, self.totals = full.chains, full.endpoints, full.totals
             self.store = full.store
+            self.ledger, self.trial = full.ledger, full.trial
+            self.peers = MappingProxyType({(p.peer, p.token): p for p in full.peers})
+            self.custody = _differing({}, full.custody)
+            self.settlement = full.settlement
+            self._show_settlements({key_of(view): view for view in full.settlements})
         dirty |= self.model.apply(patch)
         if patch.chains:
             self.chains = tuple(self.model.chains.values())
@@ -243,9 +270,30 @@ class Session(DOMNode):
             self.totals = patch.totals
         if patch.store is not None:
             self.store = patch.store
+        self._drain_books(patch)
         reshaped = full is not None or bool(patch.agents or patch.assets)
         if reshaped or dirty:
             self.fleet = FleetChange(self.fleet.serial + 1, frozenset(dirty), reshaped)
+
+    def _drain_books(self, patch: StatePatch) -> None:
+        if patch.ledger is not None:
+            self.ledger = patch.ledger
+        if patch.peers:
+            fresh = {(view.peer, view.token): view for view in patch.peers}
+            self.peers = MappingProxyType({**self.peers, **fresh})
+        if patch.trial is not None:
+            self.trial = patch.trial
+        if patch.custody:
+            self.custody = _differing(self.custody, patch.custody)
+        if patch.settlement is not None:
+            self.settlement = patch.settlement
+        if patch.settlements:
+            fresh_rows = {key_of(view): view for view in patch.settlements}
+            self._show_settlements({**self.settlements, **fresh_rows})
+
+    def _show_settlements(self, found: dict[SettlementKey, SettlementPairView]) -> None:
+        self.stuck = sum(view.stuck for view in found.values())
+        self.settlements = MappingProxyType(found)
 
     def _drain_events(self) -> None:
         if self._fresh:
@@ -292,6 +340,19 @@ class Session(DOMNode):
         return self.clock.now_ms()
 
 
+def _differing(
+    before: Mapping[int, CustodyView], views: Iterable[CustodyView]
+) -> Mapping[int, CustodyView]:
+    """Custody with newer views laid over it; one that agrees takes an earlier one back."""
+    found = dict(before)
+    for view in views:
+        if view.state in AGREES:
+            found.pop(view.account, None)
+        else:
+            found[view.account] = view
+    return MappingProxyType(found)
+
+
 class _Pending:
     """What arrived since the last drain, newest per key."""
 
@@ -304,6 +365,12 @@ class _Pending:
         self._endpoints: tuple[EndpointHealth, ...] | None = None
         self._totals: tuple[AssetTotal, ...] | None = None
         self._store: StoreHealth | None = None
+        self._ledger: LedgerView | None = None
+        self._peers: dict[PairKey, PeerView] = {}
+        self._trial: tuple[TrialView, ...] | None = None
+        self._custody: dict[int, CustodyView] = {}
+        self._settlements: dict[SettlementKey, SettlementPairView] = {}
+        self._settlement: SettlementHealth | None = None
 
     def add(self, patch: StatePatch) -> None:
         """Lay a newer patch over what waits."""
@@ -322,6 +389,15 @@ class _Pending:
             self._totals = patch.totals
         if patch.store is not None:
             self._store = patch.store
+        if patch.ledger is not None:
+            self._ledger = patch.ledger
+        self._peers |= {(view.peer, view.token): view for view in patch.peers}
+        if patch.trial is not None:
+            self._trial = patch.trial
+        self._custody |= {view.account: view for view in patch.custody}
+        self._settlements |= {key_of(view): view for view in patch.settlements}
+        if patch.settlement is not None:
+            self._settlement = patch.settlement
 
     def patch(self, version: int) -> StatePatch:
         """All of it as one patch."""
@@ -336,4 +412,10 @@ class _Pending:
             removed=tuple(self._removed),
             totals=self._totals,
             store=self._store,
+            ledger=self._ledger,
+            peers=tuple(self._peers.values()),
+            trial=self._trial,
+            custody=tuple(self._custody.values()),
+            settlements=tuple(self._settlements.values()),
+            settlement=self._settlement,
         )

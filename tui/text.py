@@ -295,6 +295,24 @@ def compact(amount: int, decimals: int) -> str:
     return _sign(amount, False) + f"{lead:,}" + (f".{digits}" if digits else "") + _SI[power]
 
 
+def units(amount: int, width: int, *, sign: bool = False, cut: str = UNICODE.cut) -> str:
+    """Base units of a ledger token in at most `width` cells: grouped and whole, or its leading
+    digits and the power of ten; never a number that could be read as a smaller one."""
+    shown = exact(amount, 0, sign=sign)
+    return (
+        shown if len(shown) <= width else _scientific(_sign(amount, sign), abs(amount), width, cut)
+    )
+
+
+def gauge(percent: int, width: int, signs: Glyphs = UNICODE) -> str:
+    """A bar of `width` cells for 0 to 100 percent: full only at 100, empty only at 0."""
+    full = min(width, max(0, percent) * width // 100)
+    if percent > 0 and not full:
+        full = 1
+    mark, rest = ("#", "-") if signs is ASCII else ("█", "░")
+    return mark * full + rest * (width - full)
+
+
 _AMOUNT = re.compile(r"([+-]?)(\d[\d,_]*|(?=\.\d))(?:\.(\d+))?$")
 
 
@@ -409,6 +427,11 @@ def _utc(time_ms: int) -> datetime:
 def count(number: int) -> str:
     """`10,214`."""
     return f"{number:,}"
+
+
+def size(count: int) -> str:
+    """Bytes with an SI prefix, three digits, cut: `812B`, `4.40MB`."""
+    return f"{compact(count, 0)}B"
 
 
 def reason(view: BalanceView, checked_ms: int, now_ms: int) -> str:

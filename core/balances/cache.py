@@ -258,6 +258,10 @@ class BalanceCache:
             self.endpoints() if "endpoints" in whole else None,
         )
 
+    def changed_accounts(self, version: int) -> list[int]:
+        """The rows among that, without making their views."""
+        return self._rows_log.since(version)
+
     # --- readings ---------------------------------------------------------------------------
 
     def apply(

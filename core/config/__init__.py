@@ -4,23 +4,33 @@ from core.config.checks import EVM_DEFAULT, XRPL_DEFAULT
 from core.config.loading import find_config, load_settings, parse_settings
 from core.config.masking import mask_url, masked
 from core.config.settings import (
+    AlertSettings,
     AssetSettings,
     ChainSettings,
     ConfigError,
+    CustodySettings,
     Duration,
     HistorySettings,
+    LedgerSettings,
     Settings,
+    SettlementSettings,
+    WebhookSettings,
 )
 
 __all__ = [
     "EVM_DEFAULT",
     "XRPL_DEFAULT",
+    "AlertSettings",
     "AssetSettings",
     "ChainSettings",
     "ConfigError",
+    "CustodySettings",
     "Duration",
     "HistorySettings",
+    "LedgerSettings",
     "Settings",
+    "SettlementSettings",
+    "WebhookSettings",
     "find_config",
     "load_settings",
     "mask_url",

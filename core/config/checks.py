@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from core.config.alert_checks import check_alerts, check_webhooks
 from core.config.masking import mask_url
 from core.config.refusal import refuse
 from core.config.settings import AssetSettings, ChainSettings, Settings
@@ -39,9 +40,60 @@ def check(settings: Settings, origin: str, environ: Mapping[str, str]) -> Settin
         refuse(origin, "[problems] unread_intervals", "must be 2 or more")
     if settings.log.level.lower() not in {"debug", "info", "warning", "error"}:
         refuse(origin, "[log] level", "must be debug, info, warning or error")
+    _check_ledger(settings, origin)
+    _check_settlement(settings, origin, environ)
     chains = _check_chains(settings, origin, environ)
     _check_assets(settings, origin)
+    check_alerts(settings, origin)
+    check_webhooks(settings, origin, environ)
     return msgspec.structs.replace(settings, chain=chains)
+
+
+def _check_ledger(settings: Settings, origin: str) -> None:
+    ledger, custody = settings.ledger, settings.custody
+    cluster = ledger.tigerbeetle
+    if (cluster.cluster_id is None) != (not cluster.replicas):
+        missing = "cluster_id" if cluster.cluster_id is None else "replicas"
+        refuse(
+            origin,
+            f"[ledger.tigerbeetle] {missing}",
+            "is missing; a cluster needs both cluster_id and replicas "
+            "(TIGERBEETLE_CLUSTER_ID and TIGERBEETLE_REPLICAS)",
+        )
+    if len(set(ledger.tokens)) != len(ledger.tokens):
+        refuse(origin, "[ledger] tokens", "a token stands twice")
+    for token in ledger.tokens:
+        if not token or len(token) > 40 or not token.isprintable():
+            refuse(origin, "[ledger] tokens", "a token is 1 to 40 printable characters")
+    if ledger.persist_interval < 1000:
+        refuse(origin, "[ledger] persist_interval", "must be 1s or more")
+    named = {"": custody.policy} | {k: v.policy or "observe" for k, v in custody.chains.items()}
+    for chain, policy in named.items():
+        where = f"[custody{f'.chains.{chain}' if chain else ''}] policy"
+        if policy not in {"observe", "strict"}:
+            refuse(origin, where, f'must be "observe" or "strict", not {policy!r}')
+        if chain and chain not in {known.name for known in settings.chain}:
+            refuse(origin, f"[custody.chains.{chain}]", f"there is no [[chain]] named `{chain}`")
+    finalities = [custody.finality, *(c.finality or 0 for c in custody.chains.values())]
+    if min(finalities) < 0:
+        refuse(origin, "[custody] finality", "must be 0 or more blocks")
+
+
+def _check_settlement(settings: Settings, origin: str, environ: Mapping[str, str]) -> None:
+    settlement = settings.settlement
+    if settlement.direction not in {"receivable", "payable", "both"}:
+        refuse(origin, "[settlement] direction", "must be receivable, payable or both")
+    if settlement.engine not in {"manual", "webhook"}:
+        refuse(origin, "[settlement] engine", 'must be "manual" or "webhook"')
+    if settlement.engine == "webhook":
+        if not settlement.webhook_url.startswith(("https://", "http://")):
+            refuse(origin, "[settlement] webhook_url", "must be an http:// or https:// URL")
+        if not environ.get(settlement.webhook_secret_env):
+            refuse(
+                origin,
+                "[settlement] webhook_secret_env",
+                "must name an environment variable that holds the signing secret",
+            )
 
 
 def _check_chains(

@@ -12,6 +12,32 @@ from core.config.refusal import refuse
 _RESERVED = re.compile(r"BURSAR_(CONFIG$|TEST_|ANVIL$|LOG$)")
 
 
+# Short names, and the keys they stand for. The long names win.
+_SHORT = {
+    "LEDGER_PERSIST_INTERVAL_MS": ("ledger", "persist_interval"),
+    "LEDGER_SNAPSHOT_PATH": ("ledger", "snapshot_path"),
+    "TIGERBEETLE_CLUSTER_ID": ("ledger", "tigerbeetle", "cluster_id"),
+    "TIGERBEETLE_REPLICAS": ("ledger", "tigerbeetle", "replicas"),
+}
+
+
+def overlay_short(tree: dict[str, Any], environ: Mapping[str, str]) -> list[str]:
+    """Write the short names that are set into the tree; answers them."""
+    used = []
+    for name, steps in _SHORT.items():
+        text = environ.get(name)
+        if not text:
+            continue
+        node = tree
+        for step in steps[:-1]:
+            node = node.setdefault(step, {})
+            if not isinstance(node, dict):
+                refuse(f"${name}", "", f"`{step}` is a key, not a section")
+        node[steps[-1]] = f"{text}ms" if name.endswith("_MS") else _value(text, list(steps))
+        used.append(f"${name}")
+    return used
+
+
 def overlay(tree: dict[str, Any], environ: Mapping[str, str]) -> list[str]:
     """Write `BURSAR_SECTION__KEY` variables into the tree; answers the names that were used.
 
@@ -57,6 +83,6 @@ def _asset_label(entry: dict[str, Any]) -> str:
 def _value(text: str, steps: list[str]) -> Any:
     """A list where the key holds a list (commas separate), else the text; numbers and booleans
     are converted by type later."""
-    if steps[-1] == "endpoints":
+    if steps[-1] in {"endpoints", "replicas", "tokens"}:
         return [part.strip() for part in text.split(",") if part.strip()]
     return text

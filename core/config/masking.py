@@ -15,6 +15,7 @@ def masked(settings: Settings) -> dict[str, Any]:
     built: dict[str, Any] = msgspec.to_builtins(settings, enc_hook=_plain)
     for chain in built["chain"]:
         chain["endpoints"] = [mask_url(url) for url in chain["endpoints"]]
+    built["webhooks"]["url"] = mask_url(built["webhooks"]["url"])
     return built
 
 

@@ -39,7 +39,8 @@ def _fields_at(path: str) -> list[str]:
             continue
         fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
         kind = fields.get(step)
-        for inner in getattr(kind, "__args__", ()):
+        parts = getattr(kind, "__args__", ())
+        for inner in (*parts, *(deep for part in parts for deep in getattr(part, "__args__", ()))):
             if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
                 kind = inner
         if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
@@ -50,11 +51,12 @@ def _fields_at(path: str) -> list[str]:
 def _spell(path: str, tree: dict[str, Any]) -> str:
     """`asset[1].decimals` as `[[asset]] number 2 (USDC) decimals`; `polling.interval` as
     `[polling] interval`."""
-    indexed = re.match(r"(chain|asset)\[(\d+)\]\.?(.*)", path)
+    indexed = re.match(r"(chain|asset|alert)\[(\d+)\]\.?(.*)", path)
     if indexed:
         table, index, rest = indexed[1], int(indexed[2]), indexed[3]
         entry = tree.get(table, [])[index]
-        label = entry.get("symbol") or entry.get("name") if isinstance(entry, dict) else None
+        named = (entry.get(key) for key in ("symbol", "name", "rule") if isinstance(entry, dict))
+        label = next(filter(None, named), None)
         return f"[[{table}]] number {index + 1}{f' ({label})' if label else ''} {rest}".rstrip()
     head, dot, rest = path.partition(".")
     if dot:

@@ -142,18 +142,110 @@ class UiSettings(Section, frozen=True):
 
 
 class Thresholds(Section, frozen=True):
-    """Settlement thresholds in base units of the ledger token, most specific first."""
+    """Settlement thresholds, most specific first: base units of the ledger token, or a share of
+    the credit limit such as "80%". None at all: not monitored."""
+
+    default: int | str | None = None
+    peers: dict[str, int | str] = {}
+    tokens: dict[str, dict[str, int | str]] = {}
+
+
+class SettlementSettings(Section, frozen=True):
+    """Identity of this node towards its peers, what asks for settlement, and who acts on it."""
+
+    node_id: str = "bursar"
+    thresholds: Thresholds = Thresholds()
+    settle_to: int | str = 0
+    """The level a settlement aims for; base units, or a share of the threshold."""
+    rearm: int | str | None = None
+    """At or below it the next crossing counts again; the threshold if left out."""
+    direction: str = "receivable"
+    """Which balances are held to thresholds: receivable, payable or both."""
+    stuck_after: Duration = Duration(600_000)
+    """A payment under way for longer raises an alert."""
+    engine: str = "manual"
+    """Who acts: "manual" (the operator) or "webhook" (a signed POST)."""
+    webhook_url: str = ""
+    webhook_secret_env: str = ""
+    """Name of the environment variable that holds the webhook's signing secret."""
+
+
+class ClusterSettings(Section, frozen=True):
+    """A TigerBeetle cluster; both keys or none."""
+
+    cluster_id: int | None = None
+    replicas: tuple[str, ...] = ()
+
+
+class LimitSettings(Section, frozen=True):
+    """How much a peer may owe us, base units, most specific first; `ceiling` caps them all."""
 
     default: int | None = None
     peers: dict[str, int] = {}
     tokens: dict[str, dict[str, int]] = {}
+    ceiling: int | None = None
 
 
-class SettlementSettings(Section, frozen=True):
-    """Identity of this node towards its peers, and what asks for settlement."""
+class LedgerSettings(Section, frozen=True):
+    """Accounting of off-chain packets."""
 
-    node_id: str = "bursar"
-    thresholds: Thresholds = Thresholds()
+    tokens: tuple[str, ...] = ()
+    """Units packets may be in; the order gives their ledger numbers and must not change."""
+    limits: LimitSettings = LimitSettings()
+    persist_interval: Duration = Duration(30_000)
+    """How often a snapshot of the embedded ledger is considered."""
+    snapshot_path: str = ""
+    """A plain balance file: an empty ledger starts from it, and it is written at close."""
+    tigerbeetle: ClusterSettings = ClusterSettings()
+
+
+class ChainCustody(Section, frozen=True):
+    """How one chain is reconciled, where it differs from the default."""
+
+    policy: str | None = None
+    finality: int | None = None
+
+
+class CustodySettings(Section, frozen=True):
+    """Chain against ledger."""
+
+    policy: str = "observe"
+    """"observe" books unexplained differences as seen; "strict" leaves them to an operator."""
+    finality: int = 64
+    """Blocks for which a difference is pending."""
+    chains: dict[str, ChainCustody] = {}
+
+
+class AlertSettings(Section, frozen=True):
+    """One rule of the alerts; filters left out match everything."""
+
+    rule: str
+    """balance-below, balance-drop, runway, endpoint-down, chain-stale, chain-down,
+    settlement-stuck, trial-balance or custody-unexplained."""
+    name: str = ""
+    """What the rule is called; the rule's own word if left out. Unique."""
+    groups: tuple[str, ...] = ()
+    chains: tuple[str, ...] = ()
+    assets: tuple[str, ...] = ()
+    """Symbols; tokens for settlement-stuck."""
+    level: str = ""
+    """Where an alert opens: "floor" or a decimal amount, a share ("20%") or a duration."""
+    clear: str = ""
+    """Where it closes again: a share of the level ("110%") or what `level` is."""
+    within: Duration | None = None
+    """balance-drop: over which time, 1h or 24h (24h if left out)."""
+
+
+class WebhookSettings(Section, frozen=True):
+    """Where events are sent; nowhere without `url`. The secret is one of the two."""
+
+    url: str = ""
+    secret_env: str = ""
+    """Name of the environment variable that holds the signing secret."""
+    secret_file: str = ""
+    """A file with the signing secret that only its owner can read."""
+    events: str = "alerts"
+    """Which events are sent: "alerts" or "all"."""
 
 
 class Settings(Section, frozen=True):
@@ -169,6 +261,11 @@ class Settings(Section, frozen=True):
     ui: UiSettings = UiSettings()
     keys: dict[str, str] = {}
     settlement: SettlementSettings = SettlementSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    custody: CustodySettings = CustodySettings()
+    alert: tuple[AlertSettings, ...] | None = None
+    """Left out: the default rules; empty: none."""
+    webhooks: WebhookSettings = WebhookSettings()
     source: str = ""
 
     @property

@@ -14,6 +14,7 @@ from typing import Final
 
 from core.api import EngineApi
 from core.clock import SystemClock
+from core.demo import traffic
 from core.demo.cast import ASSETS, CHAINS, WorldAsset
 from core.demo.chain import DAY_MS, WorldChain
 from core.demo.incidents import Incident, active
@@ -56,7 +57,8 @@ def config_text(world: World, urls: dict[str, tuple[str, ...]], data_dir: Path) 
         f'[polling]\ninterval = "{seconds}s"',
         '[problems]\nrunway = "2h"\nlag_after = "15s"',
         '[ui]\nenvironment = "demo"',
-        f"[settlement]\nnode_id = {_quoted(NODE_ID)}",
+        traffic.settlement_lines(NODE_ID),
+        traffic.config_lines(),
     ]
     for plan in CHAINS:
         lines = ["[[chain]]", f"name = {_quoted(plan.name)}", f"kind = {_quoted(plan.kind)}"]
@@ -193,7 +195,7 @@ async def host_demo(home: Path, *, agents: int, seed: int) -> tuple[RunningDemo,
     `Engine.start` raises; then nothing is left running.
     """
     from core.config import parse_settings
-    from core.engine import Engine
+    from core.demo.hosting import HostedEngine
     from core.store.directory import DataDirectory
     from core.store.sqlite import SqliteStore
 
@@ -225,7 +227,7 @@ async def host_demo(home: Path, *, agents: int, seed: int) -> tuple[RunningDemo,
     running = await starting
     try:
         text = config_text(world, running.urls, directory.path)
-        engine = Engine(parse_settings(text, "the demo's settings", {}), demo=True)
+        engine = HostedEngine(parse_settings(text, "the demo's settings", {}), seed)
         await engine.start()
     except BaseException:
         await running.stop()

@@ -1,4 +1,4 @@
-"""What `bursar doctor` looks at: directory, database, clock, every endpoint, every asset.
+"""What `bursar doctor` looks at: directory, database, ledger, clock, endpoints, assets.
 
 Each check is a sentence with a verdict and, when bad, the next step. Nothing is changed.
 """
@@ -9,12 +9,16 @@ import asyncio
 import os
 import shutil
 from enum import StrEnum
+from pathlib import Path
 
 import msgspec
 
 from core.clock import SystemClock
 from core.config import ChainSettings, Settings, mask_url
 from core.engine.compose import build_reader, configured_assets
+from core.engine.ledger_io import check_files, ledger_folder
+from core.engine.ledgers import build_ledger
+from core.ledger import LedgerError, QueryFilter
 from core.model import Asset, BursarError, ChainKind, Reading, Request, Unknown
 from core.store.directory import DataDirectory
 from core.store.protocol import NewAsset, StoreError
@@ -22,6 +26,7 @@ from core.store.sqlite import SqliteStore
 
 ENDPOINT_LIMIT_S = 20.0
 CLOCK_TOLERANCE_MS = 60_000
+LEDGER_LIMIT_S = 9.0
 LOW_DISK_BYTES = 500 * 1024 * 1024
 
 # An address every chain of the kind accepts, to ask an endpoint about: the zero account on EVM
@@ -65,9 +70,12 @@ async def examine(settings: Settings) -> list[Check]:
     checks = [_settings(settings), *await _directory(settings)]
     assets = configured_assets(settings)
     rounds = [
-        _endpoint(chain, url, settings, assets)
-        for chain in settings.chain
-        for url in chain.endpoints
+        _ledger(settings),
+        *(
+            _endpoint(chain, url, settings, assets)
+            for chain in settings.chain
+            for url in chain.endpoints
+        ),
     ]
     for found in await asyncio.gather(*rounds):
         checks += found
@@ -130,6 +138,55 @@ async def _directory(settings: Settings) -> list[Check]:
         finally:
             await store.close()
     return checks
+
+
+async def _ledger(settings: Settings) -> list[Check]:
+    """Which backend, whether its files are whole, or whether its cluster answers."""
+    directory = DataDirectory(settings.data_path)
+    generation = directory.path / "gen-0001"
+    checks: list[Check] = []
+    try:
+        if directory.exists():
+            generation = directory.generation()
+            checks += await asyncio.to_thread(_ledger_files, generation)
+    except StoreError:
+        return []  # the data directory's own check says it
+    ledger = build_ledger(settings.ledger, generation, SystemClock())
+    if settings.ledger.tigerbeetle.cluster_id is None:
+        return [Check("accounting backend", Verdict.GOOD, ledger.backend), *checks]
+    try:
+        async with asyncio.timeout(LEDGER_LIMIT_S):
+            await ledger.open()
+            await ledger.query_accounts(QueryFilter(limit=1))
+    except (LedgerError, TimeoutError) as error:
+        reason = str(error) or f"no answer in {LEDGER_LIMIT_S:.0f} s"
+        advice = "Start the cluster or correct [ledger.tigerbeetle]; all else works without it."
+        found = Check("accounting backend", Verdict.BAD, f"{ledger.backend}: {reason}", advice)
+    else:
+        found = Check("accounting backend", Verdict.GOOD, f"{ledger.backend} answers")
+    finally:
+        await ledger.close()
+    return [found, *checks]
+
+
+def _ledger_files(generation: Path) -> list[Check]:
+    """What `bursar ledger check` would say, in one line."""
+    folder = ledger_folder(generation)
+    try:
+        report = check_files(folder)
+    except OSError as error:
+        reason = f"{folder} cannot be read: {error.strerror or error}"
+        return [Check("ledger files", Verdict.BAD, reason, "Check owner and mode.")]
+    if report is None:
+        return [Check("ledger files", Verdict.NOTE, f"{folder} is not made yet")]
+    if report.damage:
+        first = report.damage[0]
+        reason = f"{first.file}: {first.what} at byte {first.offset}"
+        advice = "Run `bursar ledger check`; restore the ledger's directory from a backup."
+        return [Check("ledger files", Verdict.BAD, reason, advice)]
+    found = f"{report.accounts:,} accounts, {report.transfers:,} transfers, journal whole"
+    checks = [Check("ledger files", Verdict.GOOD, found)]
+    return checks + [Check("ledger files", Verdict.NOTE, notice) for notice in report.notices]
 
 
 async def _endpoint(

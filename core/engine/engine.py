@@ -17,15 +17,22 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 
 from core.api import (
+    AccountTotals,
     Command,
     CommandRefusedError,
+    CustodyView,
     EngineLostError,
     EngineState,
     EventQuery,
     History,
     Outcome,
+    PacketOutcome,
+    PacketStep,
+    PeerView,
     StatePatch,
     StoreHealth,
+    TransferView,
+    TrialView,
     Update,
 )
 from core.balances.cache import BalanceCache
@@ -38,6 +45,7 @@ from core.balances.view import ProblemRules
 from core.chains.protocol import ChainReader
 from core.clock import SystemClock
 from core.config import Settings
+from core.engine.books import NO_BOOKS, Books
 from core.engine.chores import keep_house, watch_size
 from core.engine.compose import (
     ConfiguredStore,
@@ -45,8 +53,10 @@ from core.engine.compose import (
     configured_assets,
 )
 from core.engine.executor import Executor
+from core.engine.settling import NO_SETTLEMENTS, Settling
 from core.events import Bus, EngineStarted, EngineStopped, Event, EventRecord
 from core.model import Agent, Asset, BursarError, Clock
+from core.settlement import SettlementEngine
 from core.store.directory import DataDirectory
 from core.store.protocol import StoreError
 from core.telemetry.event_lines import EventLines
@@ -77,12 +87,15 @@ class Engine:
         mode: EngineMode = EngineMode.FULL,
         clock: Clock | None = None,
         demo: bool = False,
+        settlement_engine: SettlementEngine | None = None,
     ) -> None:
+        """`settlement_engine` acts instead of the configured one (the demo's simulated one)."""
         self.settings = settings
         self.mode = mode
         self.directory = DataDirectory(settings.data_path)
         self._clock = clock or SystemClock()
         self._demo = demo
+        self._settlement_engine = settlement_engine
         self._instance = uuid.uuid4().hex
         self._started_ms = self._clock.now_ms()
         self._bus = Bus()
@@ -109,6 +122,8 @@ class Engine:
         self._store: ConfiguredStore
         self._tracker: BalanceTracker
         self._executor: Executor
+        self._books: Books | None = None
+        self._settling: Settling | None = None
         self._worker: SyncWorker | None = None
         self._readers: dict[str, ChainReader] = {}
 
@@ -159,8 +174,37 @@ class Engine:
             reader = build_reader(chain, settings, self._clock, self._store)
             self._owned.push_async_callback(reader.close)
             self._readers[chain.name] = reader
+        self._books = Books(
+            settings,
+            self.directory.generation(),
+            self._store,
+            self._cache,
+            self._clock,
+            self._counter,
+            self._publish_all,
+        )
+        self._owned.push_async_callback(self._books.close)
+        self._settling = Settling(
+            settings.settlement,
+            self._books.manager,
+            self._books.ledger,
+            self._store,
+            self._bus,
+            self._clock,
+            self._counter,
+            generation=self.directory.generation().name,
+            is_ready=self._books.answers,
+            engine=self._settlement_engine,
+        )
+        self._owned.push_async_callback(self._settling.close)
         self._executor = Executor(
-            self._store, self._clock, tuple(self._readers), self._read_chains, self._reload
+            self._store,
+            self._clock,
+            tuple(self._readers),
+            self._read_chains,
+            self._reload,
+            self._books,
+            self._settling,
         )
         if self.mode is EngineMode.FULL:
             await self._serve()
@@ -204,9 +248,13 @@ class Engine:
     async def _run_services(self) -> None:
         settings = self.settings
         assert self._worker is not None
+        assert self._books is not None
+        assert self._settling is not None
         async with asyncio.TaskGroup() as group:
             workers = [group.create_task(self._worker.run(), name="sync")]
             workers.append(group.create_task(self._read_newcomers(), name="newcomers"))
+            workers.append(group.create_task(self._books.run(), name="books"))
+            workers.append(group.create_task(self._settling.run(), name="settlements"))
             house = keep_house(self._store, settings.history, self._clock, self._note_store)
             workers.append(group.create_task(house, name="housekeeping"))
             size = watch_size(self._store, self._clock, self._note_size, self._note_store)
@@ -274,6 +322,8 @@ class Engine:
     # --- state -----------------------------------------------------------------------------
 
     async def state(self) -> EngineState:
+        books = self._books.all() if self._books else NO_BOOKS
+        board = self._settling.all() if self._settling else NO_SETTLEMENTS
         return EngineState(
             instance=self._instance,
             version=self._counter.value,
@@ -292,6 +342,12 @@ class Engine:
             totals=self._cache.totals(),
             store=self._health(),
             clients=self._clients,
+            ledger=books.ledger,
+            peers=books.peers,
+            trial=books.trial or (),
+            custody=books.custody,
+            settlements=board.rows,
+            settlement=board.health,
         )
 
     async def updates(self, after_version: int, after_seq: int) -> AsyncIterator[Update]:
@@ -315,6 +371,8 @@ class Engine:
     def _patch(self, version: int) -> StatePatch:
         changes = self._cache.changed_since(version)
         own = self._own_log.since(version)
+        books = self._books.changed_since(version) if self._books else NO_BOOKS
+        board = self._settling.changed_since(version) if self._settling else NO_SETTLEMENTS
         agents = [key.removeprefix("agent:") for key in own if key.startswith("agent:")]
         return StatePatch(
             version=self._counter.value,
@@ -328,6 +386,12 @@ class Engine:
             totals=changes.totals,
             store=self._health() if "store" in own else None,
             clients=self._clients if "clients" in own else None,
+            ledger=books.ledger,
+            peers=books.peers,
+            trial=books.trial,
+            custody=books.custody,
+            settlements=board.rows,
+            settlement=board.health,
         )
 
     def _health(self) -> StoreHealth:
@@ -358,6 +422,43 @@ class Engine:
             rows = await self._store.history(account, start_ms, end_ms)
             lines[account] = sparkline(rows, start_ms, end_ms, buckets)
         return lines
+
+    # --- books -----------------------------------------------------------------------------
+
+    async def packets(self, steps: Sequence[PacketStep]) -> Sequence[PacketOutcome]:
+        return await self._writable_books().packets(steps)
+
+    async def transfers(
+        self, peer: str, token: str, limit: int, before_ms: int = 0
+    ) -> Sequence[TransferView]:
+        return await self._writable_books().transfers(peer, token, limit, before_ms)
+
+    async def peer_balances(self) -> Sequence[PeerView]:
+        return await self._writable_books().peer_balances()
+
+    async def trial_balance(self) -> Sequence[TrialView]:
+        return await self._writable_books().trial_balance()
+
+    async def ledger_totals(self) -> Sequence[AccountTotals]:
+        return await self._writable_books().totals()
+
+    @property
+    def accounting_backend(self) -> str:
+        """Which ledger this engine keeps, in words."""
+        return self._writable_books().backend
+
+    async def explain(self, peer: str, token: str, direction: str = "receivable") -> str:
+        await self._writable_books().open()
+        assert self._settling is not None
+        return await self._settling.explain(peer, token, direction)
+
+    async def reconcile(self, agent: str = "") -> Sequence[CustodyView]:
+        return await self._writable_books().reconcile(agent)
+
+    def _writable_books(self) -> Books:
+        if self._books is None:
+            raise CommandRefusedError("This connection only reads the database, not the ledger.")
+        return self._books
 
     # --- commands --------------------------------------------------------------------------
 
@@ -405,7 +506,10 @@ class Engine:
         self._newcomers.set()
 
     async def _publish(self, event: Event) -> None:
-        records = await self._store.append([event])
+        await self._publish_all([event])
+
+    async def _publish_all(self, events: Sequence[Event]) -> None:
+        records = await self._store.append(events)
         self._bus.publish(records[-1].seq)
 
     def _note_store(self, error: str) -> None:

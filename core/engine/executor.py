@@ -6,16 +6,26 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from core.api import (
+    BookUnexplained,
     Command,
     CommandRefusedError,
+    CompleteSettlement,
+    FailSettlement,
+    ImportTotals,
     ImportWallets,
     Outcome,
+    RecordMovements,
+    RecordSettlement,
     SetLimits,
+    SetThreshold,
+    StartSettlement,
     SyncNow,
     TagAgents,
 )
 from core.balances.lane import CycleReport
+from core.engine.books import Books
 from core.engine.commands import agents_to_tag, limit_to_set, wallets_to_add
+from core.engine.settling import Settling
 from core.events import EventRecord
 from core.model import Clock
 from core.store.protocol import DuplicateWalletError, Store
@@ -32,12 +42,16 @@ class Executor:
         chains: Sequence[str],
         read_chains: Callable[[Sequence[str]], Awaitable[Sequence[CycleReport]]],
         changed: Callable[[Sequence[EventRecord]], Awaitable[None]],
+        books: Books,
+        settling: Settling,
     ) -> None:
         self._store = store
         self._clock = clock
         self._chains = chains
         self._read_chains = read_chains
         self._changed = changed
+        self._books = books
+        self._settling = settling
         self._writing = asyncio.Lock()
 
     async def execute(self, command: Command) -> Outcome:
@@ -45,6 +59,19 @@ class Executor:
         try:
             if isinstance(command, SyncNow):
                 return await self._sync(command)
+            if isinstance(
+                command, StartSettlement | CompleteSettlement | FailSettlement | SetThreshold
+            ):
+                await self._books.open()
+                return await self._settling.execute(command)
+            if isinstance(command, RecordMovements):
+                return await self._books.move(command)
+            if isinstance(command, BookUnexplained):
+                return await self._books.explain(command)
+            if isinstance(command, RecordSettlement):
+                return await self._books.settle(command)
+            if isinstance(command, ImportTotals):
+                return await self._books.start_from(command)
             async with self._writing:
                 if isinstance(command, ImportWallets):
                     return await self._import(command)

@@ -14,13 +14,21 @@ from typing import Any
 import httpx
 
 from core.api import (
+    AccountTotals,
     Command,
     CommandRefusedError,
+    CustodyView,
     EngineLostError,
     EngineState,
     EventQuery,
     History,
+    LedgerAwayError,
     Outcome,
+    PacketOutcome,
+    PacketStep,
+    PeerView,
+    TransferView,
+    TrialView,
     Update,
 )
 from core.events import EventRecord
@@ -124,6 +132,48 @@ class EngineClient:
         outcome: Outcome = wire.decode_outcome(body)
         return outcome
 
+    async def packets(self, steps: Sequence[PacketStep]) -> Sequence[PacketOutcome]:
+        body = await self._call("POST", "/v1/packets", content=wire.encode(list(steps)))
+        outcomes: list[PacketOutcome] = wire.decode_packet_outcomes(body)
+        return outcomes
+
+    async def transfers(
+        self, peer: str, token: str, limit: int, before_ms: int = 0
+    ) -> Sequence[TransferView]:
+        body = await self._call(
+            "GET", "/v1/ledger/transfers", peer=peer, token=token, limit=limit, before=before_ms
+        )
+        found: list[TransferView] = wire.decode_transfers(body)
+        return found
+
+    async def peer_balances(self) -> Sequence[PeerView]:
+        found: list[PeerView] = wire.decode_peers(await self._call("GET", "/v1/ledger/accounts"))
+        return found
+
+    async def trial_balance(self) -> Sequence[TrialView]:
+        found: list[TrialView] = wire.decode_trial(
+            await self._call("GET", "/v1/ledger/trial-balance")
+        )
+        return found
+
+    async def ledger_totals(self) -> Sequence[AccountTotals]:
+        found: list[AccountTotals] = wire.decode_totals(
+            await self._call("GET", "/v1/ledger/totals")
+        )
+        return found
+
+    async def explain(self, peer: str, token: str, direction: str = "receivable") -> str:
+        body = await self._call(
+            "GET", "/v1/settlements/explain", peer=peer, token=token, direction=direction
+        )
+        told: dict[str, str] = wire.decode_texts(body)
+        return told["explanation"]
+
+    async def reconcile(self, agent: str = "") -> Sequence[CustodyView]:
+        body = await self._call("POST", "/v1/ledger/reconcile", agent=agent)
+        found: list[CustodyView] = wire.decode_custody(body)
+        return found
+
     async def close(self) -> None:
         await self._http.aclose()
 
@@ -131,7 +181,7 @@ class EngineClient:
         self, method: str, path: str, content: bytes | None = None, **query: str | int
     ) -> bytes:
         timeout: Any = httpx.USE_CLIENT_DEFAULT
-        if path == "/v1/commands":
+        if path == "/v1/commands" or path.startswith("/v1/ledger/"):  # may look at every account
             timeout = httpx.Timeout(180.0, connect=5.0)
         try:
             response = await self._http.request(
@@ -153,6 +203,7 @@ def _error(body: bytes) -> BursarError:
     fault: wire.Fault = wire.decode_fault(body)
     kinds: dict[str, type[BursarError]] = {
         "refused": CommandRefusedError,
+        "ledger-away": LedgerAwayError,
         "no-wallet": NoWallet,
         "bad-request": wire.WireError,
     }

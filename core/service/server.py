@@ -16,7 +16,14 @@ from pathlib import Path
 
 from aiohttp import web
 
-from core.api import CommandRefusedError, EngineApi, EventQuery, StatePatch, Update
+from core.api import (
+    CommandRefusedError,
+    EngineApi,
+    EventQuery,
+    LedgerAwayError,
+    StatePatch,
+    Update,
+)
 from core.events import EventRecord
 from core.model import BursarError, NoWallet
 from core.service import wire
@@ -64,6 +71,14 @@ class Server:
                 web.get("/v1/history", self._history),
                 web.post("/v1/sparklines", self._sparklines),
                 web.post("/v1/commands", self._commands),
+                web.post("/v1/packets", self._packets),
+                web.get("/v1/ledger/accounts", self._accounts),
+                web.get("/v1/ledger/trial-balance", self._trial),
+                web.get("/v1/ledger/transfers", self._transfers),
+                web.get("/v1/ledger/totals", self._totals),
+                web.post("/v1/ledger/reconcile", self._reconcile),
+                web.get("/v1/settlements", self._settlements),
+                web.get("/v1/settlements/explain", self._explain),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
@@ -90,11 +105,14 @@ class Server:
     async def _health(self, request: web.Request) -> web.Response:
         state = await self._api.state()
         down = [chain.name for chain in state.chains if chain.state in {"down", "stale"}]
+        ledger = state.ledger
+        away = ledger.reason or "away" if ledger is not None and not ledger.ok else ""
         body = {
-            "status": "degraded" if down or state.store.error else "ok",
+            "status": "degraded" if down or state.store.error or away else "ok",
             "instance": state.instance,
             "chains": {chain.name: chain.state for chain in state.chains},
             "store": state.store.error or "ok",
+            "ledger": away or "ok",
             "sequence": state.seq,
         }
         return _json(body)
@@ -136,6 +154,41 @@ class Server:
     async def _commands(self, request: web.Request) -> web.Response:
         command = wire.decode_command(await request.read())
         return _json(await self._api.execute(command))
+
+    async def _packets(self, request: web.Request) -> web.Response:
+        return _json(list(await self._api.packets(wire.decode_steps(await request.read()))))
+
+    async def _accounts(self, request: web.Request) -> web.Response:
+        return _json(list(await self._api.peer_balances()))
+
+    async def _trial(self, request: web.Request) -> web.Response:
+        return _json(list(await self._api.trial_balance()))
+
+    async def _totals(self, request: web.Request) -> web.Response:
+        return _json(list(await self._api.ledger_totals()))
+
+    async def _transfers(self, request: web.Request) -> web.Response:
+        query = request.query
+        found = await self._api.transfers(
+            query.get("peer", ""),
+            query.get("token", ""),
+            min(_number(query.get("limit", "100"), "limit"), 8_189),
+            _number(query.get("before", "0"), "before"),
+        )
+        return _json(list(found))
+
+    async def _settlements(self, request: web.Request) -> web.Response:
+        return _json((await self._api.state()).settlements)
+
+    async def _explain(self, request: web.Request) -> web.Response:
+        query = request.query
+        told = await self._api.explain(
+            query.get("peer", ""), query.get("token", ""), query.get("direction", "receivable")
+        )
+        return _json({"explanation": told})
+
+    async def _reconcile(self, request: web.Request) -> web.Response:
+        return _json(list(await self._api.reconcile(request.query.get("agent", ""))))
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         query = request.query
@@ -243,6 +296,8 @@ async def _faults(
         return await handler(request)
     except CommandRefusedError as error:
         return _json(wire.Fault("refused", str(error)), 409)
+    except LedgerAwayError as error:
+        return _json(wire.Fault("ledger-away", str(error)), 503)
     except NoWallet as error:
         return _json(wire.Fault("no-wallet", str(error)), 404)
     except wire.WireError as error:

@@ -11,12 +11,19 @@ from typing import Any, TypeVar
 import msgspec
 
 from core.api import (
+    AccountTotals,
     BalanceView,
     Command,
+    CustodyView,
     EngineState,
     History,
     Outcome,
+    PacketOutcome,
+    PacketStep,
+    PeerView,
     StatePatch,
+    TransferView,
+    TrialView,
 )
 from core.events import EventRecord, Json, decode_amount, encode_amount, iso_utc
 from core.model import BursarError
@@ -32,7 +39,7 @@ class WireError(BursarError):
 
 class Fault(msgspec.Struct, frozen=True):
     """An error as it crosses the socket: `kind` is one of refused, no-wallet, bad-request,
-    failed; `message` is for the operator."""
+    ledger-away, failed; `message` is for the operator."""
 
     kind: str
     message: str
@@ -78,6 +85,14 @@ decode_sparklines: Decoder = Decoder(dict[int, tuple[int | None, ...]])
 decode_sparkline_request: Decoder = Decoder(SparklineRequest)
 decode_command: Decoder = Decoder(Command)
 decode_outcome: Decoder = Decoder(Outcome)
+decode_steps: Decoder = Decoder(list[PacketStep])
+decode_packet_outcomes: Decoder = Decoder(list[PacketOutcome])
+decode_transfers: Decoder = Decoder(list[TransferView])
+decode_custody: Decoder = Decoder(list[CustodyView])
+decode_peers: Decoder = Decoder(list[PeerView])
+decode_trial: Decoder = Decoder(list[TrialView])
+decode_totals: Decoder = Decoder(list[AccountTotals])
+decode_texts: Decoder = Decoder(dict[str, str])
 decode_fault: Decoder = Decoder(Fault)
 
 

@@ -1,4 +1,4 @@
-"""Statements over the events table (the outbox), its readers' cursors and the small memory.
+"""Statements over the events table (the outbox), its readers' cursors, pairs and small memory.
 
 An event's row joins the transaction of the fact it reports: `insert_events` is called by the
 functions that write facts, in their transaction. Sequence numbers are never used twice.
@@ -162,3 +162,13 @@ def _records(rows: Iterable[tuple[int, str, str, int, str, str]]) -> list[EventR
 def _decode(payload: str | bytes) -> dict[str, Json]:
     fields: dict[str, Json] = _decoder.decode(payload)
     return fields
+
+
+def pairs(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Peer and token of every pair that has accounts in the ledger."""
+    return connection.execute("SELECT peer, token FROM pairs ORDER BY peer, token").fetchall()
+
+
+def add_pairs(connection: sqlite3.Connection, pairs: Sequence[tuple[str, str]]) -> None:
+    """Remember pairs; known ones are left as they are."""
+    connection.executemany("INSERT OR IGNORE INTO pairs (peer, token) VALUES (?, ?)", pairs)

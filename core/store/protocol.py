@@ -166,7 +166,126 @@ class HistoryRow(msgspec.Struct, frozen=True, gc=False):
     amount: int
 
 
-class Store(Protocol):
+class SettlementRow(msgspec.Struct, frozen=True, gc=False):
+    """Where settling one pair in one direction stands; `version` counts its changes.
+
+    `epoch` counts triggers and `attempt` the tries within one; `armed` says that the next
+    crossing triggers. `told` is the state last published. `key` is the epoch's idempotency key.
+    `amount` (base units) is the payment meant by the attempt, None before one is begun; it is
+    under way if the ledger says so. `delivered`: the engine `begun_by` took the order. Not before
+    `retry_ms` is it given again. Times in ms, 0: never.
+    """
+
+    peer: str
+    token: str
+    direction: str
+    version: int = 0
+    epoch: int = 0
+    attempt: int = 0
+    armed: bool = True
+    told: str = "IDLE"
+    key: str = ""
+    amount: int | None = None
+    begun_by: str = ""
+    delivered: bool = False
+    retry_ms: int = 0
+    changed_ms: int = 0
+    reason: str = ""
+    settled_ms: int = 0
+    settled_amount: int | None = None
+
+
+class StoredThreshold(msgspec.Struct, frozen=True):
+    """A threshold set at run time: base units or a share such as "80%". An empty `token` means
+    all tokens of the peer, an empty `peer` everybody; an empty `level` takes it back."""
+
+    peer: str
+    token: str
+    level: str
+
+
+class SettlementStore(Protocol):
+    """What the settlement room needs of a store; part of `Store`."""
+
+    async def settlements(
+        self, only: Sequence[tuple[str, str, str]] | None = None
+    ) -> list[SettlementRow]:
+        """All rows, or those of some (peer, token, direction)."""
+        ...
+
+    async def change_settlements(
+        self, changes: Sequence[tuple[SettlementRow, Sequence[Event]]]
+    ) -> list[list[EventRecord] | None]:
+        """Write rows with the events that report them, in one transaction. A row follows the
+        version below its own (1 is a new row); where another writer was faster neither row nor
+        events are written and its answer is None."""
+        ...
+
+    async def thresholds(self) -> list[StoredThreshold]:
+        """Thresholds set at run time."""
+        ...
+
+    async def set_threshold(
+        self, threshold: StoredThreshold, events: Sequence[Event]
+    ) -> list[EventRecord]:
+        """Set or take back a threshold."""
+        ...
+
+
+class AlertRow(msgspec.Struct, frozen=True, gc=False):
+    """One alert, from opening to closing; `version` counts its changes (1 is new).
+
+    `subject` is the stable key of what it is about: a rule has one open alert per subject. `about`
+    and `message` are words. `account` is the fleet's row, 0 for none. Times in ms, 0: never; open
+    while `closed_ms` is 0. A silence outlives the alert: its like opens silenced.
+    """
+
+    id: int
+    rule: str
+    subject: str
+    version: int = 0
+    kind: str = ""
+    about: str = ""
+    severity: str = ""
+    message: str = ""
+    account: int = 0
+    opened_ms: int = 0
+    acknowledged_by: str = ""
+    acknowledged_ms: int = 0
+    acknowledged_reason: str = ""
+    silenced_until_ms: int = 0
+    silenced_by: str = ""
+    silenced_reason: str = ""
+    closed_ms: int = 0
+    closed_reason: str = ""
+
+
+class StandingAlerts(msgspec.Struct, frozen=True):
+    """What a keeper starts from: alerts that are open, the newest closed ones per rule and subject
+    whose silence still runs, and the highest id ever given."""
+
+    open: tuple[AlertRow, ...]
+    silenced: tuple[AlertRow, ...]
+    last_id: int
+
+
+class AlertStore(Protocol):
+    """What the alerts room needs of a store; part of `Store`."""
+
+    async def alerts(self, now_ms: int) -> StandingAlerts:
+        """The alerts that still matter at `now_ms`."""
+        ...
+
+    async def change_alerts(
+        self, changes: Sequence[tuple[AlertRow, Sequence[Event]]]
+    ) -> list[list[EventRecord] | None]:
+        """Write alerts with the events that report them, in one transaction. A row follows the
+        version below its own (1 is a new row); where another writer was faster, or has opened the
+        same, neither row nor events are written and its answer is None."""
+        ...
+
+
+class Store(SettlementStore, AlertStore, Protocol):
     """One database. All methods may raise StoreError; times are ms since the epoch."""
 
     async def open(self) -> None:
@@ -310,6 +429,15 @@ class Store(Protocol):
 
     async def set_cursor(self, reader: str, seq: int) -> None:
         """Remember how far it has come."""
+        ...
+
+    # names of the ledger's pairs
+    async def pairs(self) -> list[tuple[str, str]]:
+        """Peer and token of every pair that has accounts in the ledger."""
+        ...
+
+    async def add_pairs(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Remember pairs; known ones are left as they are."""
         ...
 
     # small memory

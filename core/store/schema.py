@@ -220,7 +220,93 @@ _VERSION_1 = Migration(
     ),
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_VERSION_1,)
+# The ledger keeps hashes; the names of the pairs it has accounts for are kept here.
+_VERSION_2 = Migration(
+    2,
+    "names of the ledger's pairs",
+    (
+        """
+        CREATE TABLE pairs (
+            peer TEXT NOT NULL,
+            token TEXT NOT NULL,
+            PRIMARY KEY (peer, token)
+        ) WITHOUT ROWID""",
+    ),
+)
+
+# One row per pair and direction that ever crossed its threshold; `version` is compared and
+# swapped. `told` is the state last published: what is under way is the ledger's to say. Amounts
+# are decimal text, times ms. In thresholds an empty peer or token means every other one.
+_VERSION_3 = Migration(
+    3,
+    "settlements and their thresholds",
+    (
+        """
+        CREATE TABLE settlements (
+            peer TEXT NOT NULL,
+            token TEXT NOT NULL,
+            direction TEXT NOT NULL CHECK (direction IN ('receivable', 'payable')),
+            version INTEGER NOT NULL,
+            epoch INTEGER NOT NULL,
+            attempt INTEGER NOT NULL,
+            armed INTEGER NOT NULL,
+            told TEXT NOT NULL,
+            key TEXT NOT NULL,
+            amount TEXT,
+            begun_by TEXT NOT NULL,
+            delivered INTEGER NOT NULL,
+            retry_at INTEGER NOT NULL,
+            changed_at INTEGER NOT NULL,
+            reason TEXT NOT NULL,
+            settled_at INTEGER NOT NULL,
+            settled_amount TEXT,
+            PRIMARY KEY (peer, token, direction)
+        ) WITHOUT ROWID""",
+        """
+        CREATE TABLE settlement_thresholds (
+            peer TEXT NOT NULL,
+            token TEXT NOT NULL,
+            level TEXT NOT NULL,
+            PRIMARY KEY (peer, token)
+        ) WITHOUT ROWID""",
+    ),
+)
+
+# One row per crossing, kept as long as events are. AUTOINCREMENT: an id that an operator has in
+# mind never names another alert. Times are ms, 0 for never.
+_VERSION_4 = Migration(
+    4,
+    "alerts",
+    (
+        """
+        CREATE TABLE alerts (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            rule TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            version INTEGER NOT NULL,
+            kind TEXT NOT NULL,
+            about TEXT NOT NULL,
+            severity TEXT NOT NULL,
+            message TEXT NOT NULL,
+            account INTEGER NOT NULL,
+            opened_at INTEGER NOT NULL,
+            acknowledged_by TEXT NOT NULL,
+            acknowledged_at INTEGER NOT NULL,
+            acknowledged_reason TEXT NOT NULL,
+            silenced_until INTEGER NOT NULL,
+            silenced_by TEXT NOT NULL,
+            silenced_reason TEXT NOT NULL,
+            closed_at INTEGER NOT NULL,
+            closed_reason TEXT NOT NULL
+        )""",
+        "CREATE UNIQUE INDEX alerts_open ON alerts (rule, subject) WHERE closed_at = 0",
+        "CREATE INDEX alerts_subject ON alerts (rule, subject)",
+        "CREATE INDEX alerts_silenced ON alerts (silenced_until) WHERE silenced_until > 0",
+        "CREATE INDEX alerts_closed ON alerts (closed_at) WHERE closed_at > 0",
+    ),
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 SCHEMA_VERSION = MIGRATIONS[-1].version
 
 

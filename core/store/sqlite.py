@@ -1,8 +1,8 @@
 """The store on SQLite: every method of the protocol as one transaction over one file.
 
 Here is only which statements make up a method; the statements live by subject in registry,
-balances, history and events, the threads and the errors in connection. One engine owns the
-file, so a lease is a row per chain. Files are 0600.
+balances, history, settlements, alerts and events, the threads and the errors in connection. One
+engine owns the file, so a lease is a row per chain. Files are 0600.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from pathlib import Path
 
 from core.events import Event, EventRecord
 from core.model import Agent, ChainKind
+from core.store import alerts as alerting
 from core.store import balances as current
 from core.store import events as outbox
 from core.store import history as past
 from core.store import registry as registered
+from core.store import settlements as settling
 from core.store.connection import Database, files_of
 from core.store.protocol import (
+    AlertRow,
     Failure,
     HistoryRow,
     Lease,
@@ -26,7 +29,10 @@ from core.store.protocol import (
     NewAsset,
     NewWallet,
     Registry,
+    SettlementRow,
+    StandingAlerts,
     StoredBalance,
+    StoredThreshold,
     Sweep,
 )
 
@@ -185,6 +191,7 @@ class SqliteStore:
             lambda db: (
                 past.prune_history(db, history_before_ms, thin_before_ms)
                 + outbox.prune_events(db, events_before_ms)
+                + alerting.prune_alerts(db, events_before_ms)
                 + past.prune_polls(db, polls_before_ms)
             ),
         )
@@ -237,6 +244,66 @@ class SqliteStore:
 
     async def set_cursor(self, reader: str, seq: int) -> None:
         await self._database.write("write a cursor", lambda db: outbox.set_cursor(db, reader, seq))
+
+    # names of the ledger's pairs
+
+    async def pairs(self) -> list[tuple[str, str]]:
+        return await self._database.read("read the pairs", outbox.pairs)
+
+    async def add_pairs(self, pairs: Sequence[tuple[str, str]]) -> None:
+        await self._database.write("write the pairs", lambda db: outbox.add_pairs(db, pairs))
+
+    # settlements
+
+    async def settlements(
+        self, only: Sequence[tuple[str, str, str]] | None = None
+    ) -> list[SettlementRow]:
+        return await self._database.read(
+            "read settlements", lambda db: settling.settlements(db, only)
+        )
+
+    async def change_settlements(
+        self, changes: Sequence[tuple[SettlementRow, Sequence[Event]]]
+    ) -> list[list[EventRecord] | None]:
+        def write(db: sqlite3.Connection) -> list[list[EventRecord] | None]:
+            return [
+                outbox.insert_events(db, self._node_id, events)
+                if settling.change_settlement(db, row)
+                else None
+                for row, events in changes
+            ]
+
+        return await self._database.write("write settlements", write)
+
+    async def thresholds(self) -> list[StoredThreshold]:
+        return await self._database.read("read settlement thresholds", settling.thresholds)
+
+    async def set_threshold(
+        self, threshold: StoredThreshold, events: Sequence[Event]
+    ) -> list[EventRecord]:
+        return await self._write_fact(
+            "set a settlement threshold",
+            lambda db: settling.set_threshold(db, threshold),
+            events,
+        )
+
+    # alerts
+
+    async def alerts(self, now_ms: int) -> StandingAlerts:
+        return await self._database.read("read alerts", lambda db: alerting.alerts(db, now_ms))
+
+    async def change_alerts(
+        self, changes: Sequence[tuple[AlertRow, Sequence[Event]]]
+    ) -> list[list[EventRecord] | None]:
+        def write(db: sqlite3.Connection) -> list[list[EventRecord] | None]:
+            return [
+                outbox.insert_events(db, self._node_id, events)
+                if alerting.change_alert(db, row)
+                else None
+                for row, events in changes
+            ]
+
+        return await self._database.write("write alerts", write)
 
     # small memory
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -88,10 +88,12 @@ async def opened(
     *,
     environment: str = "",
     demo: bool = False,
+    before: Callable[[ScriptedEngine], None] = lambda engine: None,
 ) -> AsyncIterator[Desk]:
-    """A desk that shows the scripted engine's first state."""
+    """A desk that shows the scripted engine's first state, as `before` left it."""
     clock = ManualClock()
     engine = ScriptedEngine(clock, environment=environment, demo=demo)
+    before(engine)
 
     async def connect() -> EngineApi:
         return engine

@@ -14,23 +14,42 @@ from collections.abc import AsyncIterator, Sequence
 import msgspec
 
 from core.api import (
+    AccountTotals,
     AssetTotal,
     BalanceView,
+    BookUnexplained,
     ChainState,
     Command,
     CommandRefusedError,
+    CompleteSettlement,
+    CustodyView,
     EngineLostError,
     EngineState,
     EventQuery,
+    FailSettlement,
     History,
     HistoryPoint,
+    ImportTotals,
     ImportWallets,
+    LedgerAwayError,
+    LedgerView,
     Outcome,
+    PacketOutcome,
+    PacketStep,
+    PeerView,
+    RecordMovements,
+    RecordSettlement,
     SetLimits,
+    SetThreshold,
+    SettlementHealth,
+    SettlementPairView,
+    StartSettlement,
     StatePatch,
     StoreHealth,
     SyncNow,
     TagAgents,
+    TransferView,
+    TrialView,
     Update,
 )
 from core.events import EventRecord, Json
@@ -46,6 +65,7 @@ from core.model import (
     Severity,
     WalletState,
 )
+from tests.desk import scripted_ledger, scripted_settlement
 
 NOW_MS = 1_795_176_251_000  # 2026-11-20T12:04:11Z
 MINUTE_MS = 60_000
@@ -523,6 +543,15 @@ class ScriptedEngine:
         self._totals = totals()
         self._store = StoreHealth("sqlite", "/var/lib/bursar/gen-0001/bursar.db", "", 4_218_880)
         self._clients = 0
+        self._ledger: LedgerView | None = scripted_ledger.ledger()
+        self._peers = {(view.peer, view.token): view for view in scripted_ledger.peers()}
+        self._trial = scripted_ledger.trial()
+        accounts = {(row.agent, row.asset): row.account for row in self._rows.values()}
+        self._custody = {view.account: view for view in scripted_ledger.custody(accounts)}
+        self._settlements: dict[tuple[str, str, str], SettlementPairView] = {}
+        self._settlement: SettlementHealth | None = None
+        self.booked: dict[tuple[str, str], list[TransferView]] = {}
+        """Transfers put on top of the scripted ones, newest first, by peer and token."""
         self._events = stored_events()
         self._patches: list[StatePatch] = []
         self._moved = asyncio.Event()
@@ -548,6 +577,12 @@ class ScriptedEngine:
         removed: tuple[int, ...] = (),
         store: StoreHealth | None = None,
         clients: int | None = None,
+        ledger: LedgerView | None = None,
+        peers: tuple[PeerView, ...] = (),
+        trial: tuple[TrialView, ...] | None = None,
+        custody: tuple[CustodyView, ...] = (),
+        settlements: tuple[SettlementPairView, ...] = (),
+        settlement: SettlementHealth | None = None,
     ) -> None:
         """Change the state and tell every reader."""
         self._version += 1
@@ -557,6 +592,12 @@ class ScriptedEngine:
         self._endpoints = self._endpoints if endpoints is None else endpoints
         self._store = store or self._store
         self._clients = self._clients if clients is None else clients
+        self._ledger = ledger or self._ledger
+        self._peers |= {(view.peer, view.token): view for view in peers}
+        self._trial = self._trial if trial is None else trial
+        self._custody |= {view.account: view for view in custody}
+        self._settlements |= {(v.peer, v.token, v.direction): v for v in settlements}
+        self._settlement = settlement or self._settlement
         for account in removed:
             self._rows.pop(account, None)
         self._patches.append(
@@ -570,9 +611,49 @@ class ScriptedEngine:
                 removed=removed,
                 store=store,
                 clients=clients,
+                ledger=ledger,
+                peers=peers,
+                trial=trial,
+                custody=custody,
+                settlements=settlements,
+                settlement=settlement,
             )
         )
         self._wake()
+
+    def settle(self) -> None:
+        """Begin to watch settlements: every state of them, one of them stuck."""
+        self.push(
+            peers=scripted_settlement.in_transit(tuple(self._peers.values())),
+            settlements=scripted_settlement.settlements(),
+            settlement=scripted_settlement.health(),
+        )
+
+    def settlement_of(
+        self, peer: str, token: str, direction: str = "receivable"
+    ) -> SettlementPairView:
+        """One row of the board."""
+        found = self._settlements.get((peer, token, direction))
+        if found is None:
+            raise CommandRefusedError(f"no peer {peer} in {token}")
+        return found
+
+    def no_peers(self) -> None:
+        """A ledger that was never used (before a desk looks)."""
+        self._peers.clear()
+        self._custody.clear()
+
+    def take_ledger_away(self, reason: str = "fsync: No space left on device") -> None:
+        """The ledger stops answering and says why; everything else goes on."""
+        assert self._ledger is not None
+        self.push(ledger=msgspec.structs.replace(self._ledger, ok=False, reason=reason))
+
+    def _books_here(self) -> None:
+        self._here()
+        if self._ledger is None or not self._ledger.ok:
+            raise LedgerAwayError(
+                f"The ledger is away: {self._ledger.reason if self._ledger else 'none'}"
+            )
 
     def emit(self, kind: str, subject: str, **payload: Json) -> EventRecord:
         """Store an event and tell every reader."""
@@ -625,6 +706,12 @@ class ScriptedEngine:
             totals=self._totals,
             store=self._store,
             clients=self._clients,
+            ledger=self._ledger,
+            peers=tuple(self._peers.values()),
+            trial=self._trial,
+            custody=tuple(self._custody.values()),
+            settlements=tuple(self._settlements.values()),
+            settlement=self._settlement,
         )
 
     async def updates(self, after_version: int, after_seq: int) -> AsyncIterator[Update]:
@@ -727,6 +814,75 @@ class ScriptedEngine:
                     if not row.address:
                         raise CommandRefusedError(f"{row.agent}: an address is missing")
                 return Outcome(f"{len(rows)} address registered", len(rows))
+            case BookUnexplained():
+                return self._explain(command)
+            case RecordMovements(movements=movements):
+                self._books_here()
+                return Outcome(f"Booked {len(movements)} movements", len(movements))
+            case ImportTotals(totals=totals):
+                self._books_here()
+                return Outcome(f"Imported {len(totals)} accounts", len(totals))
+            case RecordSettlement():
+                self._books_here()
+                return Outcome(f"Booked a settlement with peer {command.peer}", 1)
+            case SetThreshold(token=""):
+                whom = command.peer or "everybody"
+                return Outcome(f"The threshold of {whom} is set.", 1, ("closer than 5 %",))
+            case StartSettlement() | CompleteSettlement() | FailSettlement() | SetThreshold():
+                return self._walk(command)
+
+    def _walk(self, command: scripted_settlement.SettlementCommand) -> Outcome:
+        self._books_here()
+        side = "receivable" if isinstance(command, SetThreshold) else command.direction
+        view = self.settlement_of(command.peer, command.token, side)
+        after = scripted_settlement.walked(view, command, self.clock.now_ms())
+        self.push(settlements=(after,))
+        return Outcome(f"{command.token} with {command.peer} is now {after.state}.", 1)
+
+    def _explain(self, command: BookUnexplained) -> Outcome:
+        self._books_here()
+        by_id = {asset.id: asset for asset in ASSETS}
+        row = next(
+            r
+            for r in self._rows.values()
+            if r.agent == command.agent
+            and r.chain == command.chain
+            and command.asset in (by_id[r.asset].symbol, by_id[r.asset].contract)
+        )
+        view = self._custody[row.account]
+        self.push(custody=(msgspec.structs.replace(view, booked=True, reason=command.reason),))
+        return Outcome(f"Booked {view.unexplained} base units as explained.", 1)
+
+    async def packets(self, steps: Sequence[PacketStep]) -> Sequence[PacketOutcome]:
+        self._books_here()
+        return [PacketOutcome(step.id, step.stage, "created") for step in steps]
+
+    async def transfers(
+        self, peer: str, token: str, limit: int, before_ms: int = 0
+    ) -> Sequence[TransferView]:
+        self._books_here()
+        if (peer, token) not in self._peers:
+            raise CommandRefusedError(f"There are no accounts of peer {peer} in {token}.")
+        found = [*self.booked.get((peer, token), ()), *scripted_ledger.transfers(peer, token)]
+        return [t for t in found if not before_ms or t.timestamp_ms < before_ms][:limit]
+
+    async def reconcile(self, agent: str = "") -> Sequence[CustodyView]:
+        self._books_here()
+        rows = [row for row in self._rows.values() if not agent or row.agent == agent]
+        if agent and not rows:
+            raise NoWallet(f"No wallet for agent {agent}")
+        return [
+            self._custody.get(row.account)
+            or CustodyView(
+                row.account,
+                "equal",
+                row.block,
+                row.amount,
+                row.amount or Amount(0),
+                Amount(0),
+            )
+            for row in rows
+        ]
 
     def _tag(self, command: TagAgents) -> Outcome:
         changed = []
@@ -738,6 +894,25 @@ class ScriptedEngine:
             changed.append(msgspec.structs.replace(agent, group=group, tags=tuple(tags)))
         self.push(agents=tuple(changed))
         return Outcome(f"{len(changed)} agents tagged", len(changed))
+
+    async def peer_balances(self) -> Sequence[PeerView]:
+        self._books_here()
+        return tuple(self._peers.values())
+
+    async def trial_balance(self) -> Sequence[TrialView]:
+        self._books_here()
+        return self._trial
+
+    async def ledger_totals(self) -> Sequence[AccountTotals]:
+        self._books_here()
+        return [
+            AccountTotals("17", Amount(1000), Amount(0)),
+            AccountTotals("18", Amount(0), Amount(1000)),
+        ]
+
+    async def explain(self, peer: str, token: str, direction: str = "receivable") -> str:
+        self._books_here()
+        return scripted_settlement.explained(self.settlement_of(peer, token, direction))
 
     async def close(self) -> None:
         self.closed = True

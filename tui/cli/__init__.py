@@ -15,7 +15,7 @@ import typer
 
 from core.config import ConfigError
 from core.model import BursarError
-from tui.cli import balances, setup, wallets
+from tui.cli import balances, ledger, setup, wallets
 from tui.cli.context import Exit, context, fail
 
 EPILOG = (
@@ -31,6 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(wallets.app, name="wallets")
+app.add_typer(ledger.app, name="ledger")
 setup.register(app)
 balances.register(app)
 

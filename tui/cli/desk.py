@@ -122,6 +122,7 @@ def serve(settings: Settings) -> int:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, stop.set)
         say(f"Engine runs on {settings.data_path} (socket {engine.directory.socket}).")
+        say(f"Accounting backend: {engine.accounting_backend}")
         sys.stdout.flush()
         waiting = asyncio.create_task(stop.wait())
         failed = asyncio.create_task(engine.wait_failed())

@@ -12,7 +12,7 @@ from typing import ClassVar, Generic, NamedTuple, TypeVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static
@@ -62,6 +62,46 @@ class Confirm(ModalScreen[bool]):
     def action_no(self) -> None:
         """Nothing is done."""
         self.dismiss(False)
+
+
+class Tell(ModalScreen[None]):
+    """Words to read; any of the usual keys closes."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "leave", "Close", id="tell.close"),
+        Binding("j,down", "scroll(1)", "Down", show=False, id="tell.down"),
+        Binding("k,up", "scroll(-1)", "Up", show=False, id="tell.up"),
+    ]
+
+    def __init__(self, title: str, words: str) -> None:
+        super().__init__(classes="dialog")
+        self._title = title
+        self._words = words
+
+    def compose(self) -> ComposeResult:
+        """The words and a button."""
+        with Vertical(classes="dialog-box") as box:
+            box.border_title = Content(self._title)
+            with VerticalScroll(id="tell-words", can_focus=False):
+                yield Static(Content(self._words))
+            with Horizontal(classes="dialog-buttons"):
+                yield Button("Close", id="no", compact=True)
+
+    def on_mount(self) -> None:
+        """Enter closes too."""
+        self.query_one("#no", Button).focus()
+
+    @on(Button.Pressed)
+    def _pressed(self) -> None:
+        self.dismiss(None)
+
+    def action_leave(self) -> None:
+        """Back to the screen."""
+        self.dismiss(None)
+
+    def action_scroll(self, lines: int) -> None:
+        """Read on, or back."""
+        self.query_one("#tell-words").scroll_relative(y=lines * 2, animate=False)
 
 
 class Field(NamedTuple):

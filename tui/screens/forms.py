@@ -10,7 +10,15 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from core.api import ImportWallets, SetLimits, TagAgents, WalletRow
+from core.api import (
+    BookUnexplained,
+    CustodyView,
+    ImportWallets,
+    SetLimits,
+    TagAgents,
+    WalletRow,
+)
+from core.events import Json
 from core.model import Agent, Amount, Asset, BursarError
 from tui import export, text
 from tui.fleet_row import FleetRow
@@ -32,26 +40,36 @@ def copy_explorer(screen: DeskScreen, row: FleetRow) -> None:
 
 
 async def export_rows(screen: DeskScreen, rows: Sequence[FleetRow]) -> None:
-    """Ask for a file and write the rows to it."""
+    """Ask for a file and write the fleet's rows to it."""
+    await export_fields(screen, "fleet", "rows", [export.row_json(row) for row in rows])
+
+
+async def export_fields(
+    screen: DeskScreen, stem: str, what: str, found: Sequence[dict[str, Json]]
+) -> None:
+    """Ask for a file (`bursar-STEM-MOMENT.csv` to begin with) and write to it what is shown."""
     from tui.screens.dialogs import Field, Form
 
     def build(values: Mapping[str, str]) -> tuple[Path, str]:
         path = export.check_path(values["path"])
-        return path, f"writes {len(rows):,} rows as {path.suffix[1:].upper()} to {path.absolute()}"
+        return (
+            path,
+            f"writes {len(found):,} {what} as {path.suffix[1:].upper()} to {path.absolute()}",
+        )
 
     moment = text.moment(screen.session.now_ms()).replace("-", "").replace(":", "")
-    start = f"bursar-fleet-{moment.replace(' ', '-')}.csv"
+    start = f"bursar-{stem}-{moment.replace(' ', '-')}.csv"
     form = Form("Export what is shown", [Field("path", "file", start)], build, "Write")
     path = await screen.app.push_screen_wait(form)
     if path is None:
         return
-    content = export.render(rows, path.suffix)
+    content = export.render_fields(found, path.suffix)
     try:
         await asyncio.to_thread(export.write, path, content)
     except export.ExportError as error:
         screen.say(str(error), severity="error")
         return
-    screen.say(f"wrote {len(rows):,} rows to {text.safe(str(path.absolute()))}")
+    screen.say(f"wrote {len(found):,} {what} to {text.safe(str(path.absolute()))}")
 
 
 def words_of(tags: str) -> tuple[str, ...]:
@@ -166,6 +184,36 @@ async def set_limits(screen: DeskScreen, row: FleetRow) -> None:
         )
     )
     if command is not None:
+        await screen.give(command)
+
+
+async def book_unexplained(screen: DeskScreen, row: FleetRow, finding: CustodyView) -> None:
+    """Ask for the reason of a custody difference, then once more, and book it."""
+    from tui.screens.dialogs import Confirm, Field, Form
+
+    asset = row.asset
+    symbol = text.symbol(asset.symbol)
+    figure = f"{text.exact(finding.unexplained, asset.decimals, sign=True)} {symbol}"
+    where = f"{text.safe(row.agent)} on {text.safe(row.chain)}"
+
+    def build(values: Mapping[str, str]) -> tuple[BookUnexplained, str]:
+        if not values["reason"]:
+            raise FormError(f"write why {where} differs by {figure}; it is kept with the booking")
+        command = BookUnexplained(
+            row.agent, row.chain, asset.contract or asset.symbol, values["reason"]
+        )
+        return command, f"books {figure} of {where} to the unexplained account"
+
+    command = await screen.app.push_screen_wait(
+        Form(f"Book what is unexplained of {symbol}", [Field("reason", "reason")], build, "Go on")
+    )
+    if command is None:
+        return
+    said = (
+        f"{figure} of {where} is booked to the unexplained account, so that the ledger says what "
+        f"the chain says. A booking is never taken back.\n\nReason: {text.safe(command.reason)}"
+    )
+    if await screen.app.push_screen_wait(Confirm("Book the difference?", said, "Book it")):
         await screen.give(command)
 
 

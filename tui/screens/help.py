@@ -26,6 +26,13 @@ FILTER_HELP = (
     ("-tag:test  !", "a minus turns a term round; ! is every problem"),
     ("any other text", "anywhere in agent, address, group, tags"),
 )
+LEDGER_HELP = (
+    ("peer:acme* token:usd", "words of a field; by comma: any of them, * for anything"),
+    ("net<0  payable>=1000", "base units; also receivable, flight, transit, headroom"),
+    ("use>80", "percent of the limit that is used, packets in flight included"),
+    ("-token:eur", "a minus turns a term round"),
+    ("any other text", "anywhere in peer or token"),
+)
 SIGNS_HELP = (
     ("~ behind a figure", "its last reading failed: the figure is the last one known"),
     ("~ before a total", "unknown balances are left out of it"),
@@ -57,6 +64,8 @@ class HelpScreen(ModalScreen[None]):
         ]
         if screen.PATH == ("Fleet",):
             sections += [("Filter", list(FILTER_HELP)), ("Signs", list(SIGNS_HELP))]
+        if screen.PATH == ("Ledger",):
+            sections.append(("Filter", list(LEDGER_HELP)))
         if screen.desk.options.read_only:
             words = [("--read-only", "this desk has no key that gives the engine a command")]
             sections.append(("Read-only", words))

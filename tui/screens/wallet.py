@@ -17,10 +17,10 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from core.api import EventQuery, SyncNow
+from core.api import CustodyView, EventQuery, SyncNow
 from core.events import EventRecord
 from core.model import Agent, BursarError, Severity
-from tui import export, text
+from tui import export, ledger_words, text
 from tui.fleet_row import FleetRow
 from tui.screens import forms
 from tui.screens.base import Desk, DeskScreen
@@ -37,16 +37,18 @@ EVENTS = 200
 
 COLS = (
     Col("!", 1),
-    Col("CHAIN", 8),
+    Col("CHAIN", 7),
     Col("ASSET", 6),
     Col("BALANCE", 28, right=True),
     Col("Δ1h", 11, right=True, drop=1),
-    Col("Δ24h", 11, right=True, drop=4),
+    Col("Δ24h", 11, right=True, drop=5),
     Col("RUNWAY", 7, right=True, drop=2),
-    Col("FLOOR", 12, right=True, drop=5),
-    Col("TARGET", 12, right=True, drop=6),
-    Col("CHECKED", 8, drop=3),
-    Col("ADDRESS", 14, drop=7, grow=True),
+    Col("LEDGER", 11, drop=3),
+    Col("UNBOOKED", 14, right=True, drop=6),
+    Col("FLOOR", 12, right=True, drop=7),
+    Col("TARGET", 12, right=True, drop=8),
+    Col("CHECKED", 8, drop=4),
+    Col("ADDRESS", 14, drop=9, grow=True),
 )
 EVENT_COLS = (Col("", 1), Col("TIME", 8), Col("EVENT", 10), Col("WHAT", 20, grow=True))
 _TONES = {Severity.OK: Tone.PLAIN, Severity.WARNING: Tone.WARNING, Severity.PROBLEM: Tone.PROBLEM}
@@ -81,6 +83,8 @@ class WalletScreen(DeskScreen):
         self._span = "24h"
         self._records: tuple[EventRecord, ...] = ()
         self._charted: tuple[object, ...] = ()
+        self._custody: dict[int, CustodyView] = {}
+        self._custody_away = ""
 
     def crumbs(self) -> tuple[str, ...]:
         """Fleet, then the agent."""
@@ -106,6 +110,8 @@ class WalletScreen(DeskScreen):
         if self._start_account is not None:
             self.query_one("#wallet-balances", ListTable).move_to(str(self._start_account))
         self.watch(self.session, "events", self._events_came, init=False)
+        self.watch(self.session, "custody", self._custody_changed)
+        self.watch(self.session, "ledger", self._ledger_changed, init=False)
         self._load_events()
 
     # --- what is shown ---------------------------------------------------------------------
@@ -147,6 +153,7 @@ class WalletScreen(DeskScreen):
         row = self.row
         reason = row.reason(self.session.now_ms()) if row is not None else ""
         words.append((f"\n{reason}" if reason else "\n", "$warning"))
+        words += self._position_words(row)
         self.query_one("#wallet-head", Static).update(Content.assemble(*words))
 
     def _item(self, row: FleetRow) -> Item:
@@ -172,12 +179,60 @@ class WalletScreen(DeskScreen):
                 Cell(text.delta(view.change_1h, places, 11, signs.cut)),
                 Cell(text.delta(view.change_24h, places, 11, signs.cut)),
                 Cell(text.runway(view), tone),
+                *self._position_cells(row),
                 Cell(_limit(view.floor, places), Tone.DIM),
                 Cell(_limit(view.target, places), Tone.DIM),
                 Cell(f"{when} {signs.stale}" if view.error else when, Tone.DIM),
                 Cell(text.elide(text.safe(row.address), 44, signs.cut), Tone.DIM),
             ),
         )
+
+    # --- the ledger's position -------------------------------------------------------------
+
+    def _custody_changed(self) -> None:
+        self._compare()
+
+    def _ledger_changed(self) -> None:
+        ledger = self.session.ledger
+        if ledger is not None and ledger.ok is bool(self._custody_away):
+            self._compare()
+
+    @work(exclusive=True, group="custody", exit_on_error=False)
+    async def _compare(self) -> None:
+        """Ask how chain and ledger compare; again whenever something differs anew or agrees."""
+        try:
+            found = await self.session.api.reconcile(self.agent)
+        except BursarError as error:
+            self._custody_away = text.safe(str(error))
+        else:
+            self._custody = {view.account: view for view in found}
+            self._custody_away = ""
+        self._redraw()
+
+    def _position_cells(self, row: FleetRow) -> tuple[Cell, Cell]:
+        """The state, and the amount by which chain and ledger differ."""
+        view = self._custody.get(row.account)
+        if self._custody_away:
+            return Cell("away", Tone.PROBLEM), Cell("-", Tone.DIM)
+        if view is None:
+            return Cell("-", Tone.DIM), Cell("-", Tone.DIM)
+        tone = ledger_words.custody_tone(view)
+        if not view.difference:
+            return Cell(ledger_words.custody_state(view), tone), Cell("-", Tone.DIM)
+        figure = ledger_words.custody_figure(view, row.asset, 14, self.desk.signs.cut)
+        return Cell(ledger_words.custody_state(view), tone), Cell(figure, tone)
+
+    def _position_words(self, row: FleetRow | None) -> list[tuple[str, str]]:
+        """The same of the balance under the cursor, in a sentence."""
+        view = self._custody.get(row.account) if row is not None else None
+        if self._custody_away:
+            return [("\nledger  ", "$desk-dim"), (self._custody_away, "$error")]
+        if view is None or row is None:
+            return [("\nledger  not compared yet", "$desk-dim")]
+        tone = ledger_words.custody_tone(view)
+        style = {Tone.PROBLEM: "$error", Tone.WARNING: "$warning"}.get(tone, "$desk-dim")
+        said = ledger_words.custody_brief(view, row.asset)
+        return [("\nledger  ", "$desk-dim"), (said, style)]
 
     # --- the chart -------------------------------------------------------------------------
 

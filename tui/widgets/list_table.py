@@ -35,21 +35,24 @@ class Tone(StrEnum):
 
 
 class Cell(NamedTuple):
-    """Printable text (already made safe) and its tone."""
+    """Printable text (already made safe) and its tone. `short` is what is said where the column
+    is too narrow for `text`: a figure that is cut off would be another figure."""
 
     text: str
     tone: Tone = Tone.PLAIN
+    short: str = ""
 
 
 class Col(NamedTuple):
     """A declared column. `drop` 0 always stays; of the others the highest goes first.
-    A `grow` column takes the room that is left."""
+    Room that is left goes to columns up to their `wide`, and the rest to the `grow` column."""
 
     title: str
     width: int
     right: bool = False
     drop: int = 0
     grow: bool = False
+    wide: int = 0
 
 
 class Item(NamedTuple):
@@ -186,8 +189,10 @@ class ListTable(ScrollView, can_focus=True):
         if key in self._places:
             y = self._places[key]
             room = max(1, self.size.height - 1)
-            if y < self.scroll_offset.y or (y == 1 and self.scroll_offset.y == 1):
-                self.scroll_to(y=0 if y <= 1 else y, animate=False)
+            # With the first line the headings before it come back into view.
+            is_first = all(item.heading for item in self._items[:y])
+            if y < self.scroll_offset.y or (is_first and self.scroll_offset.y):
+                self.scroll_to(y=0 if is_first or y <= 1 else y, animate=False)
             elif y >= self.scroll_offset.y + room:
                 self.scroll_to(y=y - room + 1, animate=False)
         if key != old:
@@ -259,10 +264,16 @@ class ListTable(ScrollView, can_focus=True):
             if used <= width or not spare:
                 break
             kept.remove(max(spare, key=lambda i: self._cols[i].drop))
+        room = max(0, width - used)
+        widths = {i: self._cols[i].width for i in kept}
+        for i in kept:
+            more = min(room, max(0, self._cols[i].wide - widths[i]))
+            widths[i] += more
+            room -= more
         growing = next((i for i in kept if self._cols[i].grow), -1)
-        self._layout = tuple(
-            (i, self._cols[i].width + (max(0, width - used) if i == growing else 0)) for i in kept
-        )
+        if growing >= 0:
+            widths[growing] += room
+        self._layout = tuple(widths.items())
         self.virtual_size = Size(0, len(self._items) + 1)
         self.refresh()
 
@@ -303,8 +314,9 @@ class ListTable(ScrollView, can_focus=True):
         for i, width in self._layout:
             cell = cells[i]
             style = base + self._style(cell.tone.value) if toned else base
+            said = cell.short if cell.short and text.cells(cell.text) > width else cell.text
             parts.append(
-                Segment(text.fit(cell.text, width, right=self._cols[i].right, cut=self._cut), style)
+                Segment(text.fit(said, width, right=self._cols[i].right, cut=self._cut), style)
             )
             parts.append(Segment(" ", base))
         return Strip(parts).adjust_cell_length(self.size.width, base).simplify()

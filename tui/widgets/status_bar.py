@@ -15,10 +15,11 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from core.api import ChainState, StoreHealth
-from tui import text
+from core.api import ChainState, LedgerView, StoreHealth, TrialView
+from tui import ledger_words, text
 from tui.fleet import FleetCounts, SymbolTotal
 from tui.session import Link, Phase, Session
+from tui.widgets.list_table import Tone
 
 DIM, OK, WARNING, PROBLEM, STRONG = "$desk-dim", "$success", "$warning", "bold $error", "bold"
 
@@ -141,6 +142,20 @@ def store_parts(store: StoreHealth | None, signs: text.Glyphs) -> list[Part]:
     return [part(f"{signs.problem} store: {text.clip(text.safe(store.error), 40)}", PROBLEM, 1)]
 
 
+def ledger_parts(
+    ledger: LedgerView | None, trial: Sequence[TrialView], signs: text.Glyphs, *, known: bool
+) -> list[Part]:
+    """`ledger●`, or with what is wrong in words: `ledger○ away`, `ledger◐ not balanced`."""
+    found = ledger_words.standing(ledger, trial)
+    if found is None:
+        return []
+    if not found.said:
+        return [Part((("ledger", ""), (signs.full, OK if known else DIM)), rank=5)]
+    tone = PROBLEM if found.tone is Tone.PROBLEM else WARNING
+    glyph = signs.empty if found.said == "away" else signs.half
+    return [Part((("ledger", ""), (f"{glyph} {found.said}", tone)), rank=1)]
+
+
 def link_parts(link: Link, *, paused: bool, period_s: float, signs: text.Glyphs) -> list[Part]:
     """`live 1s`, `paused`, `connecting`, `engine lost`: whether the picture moves, in words."""
     match link.phase:
@@ -246,6 +261,12 @@ class StatusBar(Vertical):
                     ),
                     *chain_parts(
                         session.chains, now_ms, signs, known=session.link.phase is Phase.LIVE
+                    ),
+                    *ledger_parts(
+                        session.ledger,
+                        session.trial,
+                        signs,
+                        known=session.link.phase is Phase.LIVE,
                     ),
                     *store_parts(session.store, signs),
                 ],

@@ -1,0 +1,328 @@
+"""The embedded ledger measured: durable transfers beside SQLite at synchronous=FULL and beside a
+raw loop that writes the same bytes and syncs; look-ups, restart, and the loop under a slow disk.
+
+`python -m tests.bench.bench_ledger [rows]`: rows (default 1,000,000) is the restart's size. Rounds
+of the three alternate, and the median of each counts. The SQLite table keeps what the ledger
+keeps (128-bit ids as blobs, balances read and written, both accounts indexed), one transaction
+per batch; it has no rules, chains or pending transfers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+
+from core.clock import SystemClock
+from core.ledger import Account, EmbeddedLedger, Transfer
+from core.ledger.codec import encode_effects
+from core.ledger.files import RealFolder
+from core.ledger.journal import RECORD_HEADER, Journal
+from core.ledger.memory import Book
+from core.ledger.recovery import recover
+from core.ledger.state import Effects
+from tests.bench.figures import Figure, report
+from tests.crash.simulated import SimFolder
+
+ACCOUNTS = 300
+ROUNDS = 5
+CALLERS = 64
+SIZES = ((1, 600), (100, 40), (8_000, 3))  # events per batch, batches per round
+GOALS = {1: (0.6, 0.8), 100: (0.8, 3.5), 8_000: (0.5, 4.5)}  # beside raw, beside SQLite
+
+
+def run(rows: int = 1_000_000) -> list[Figure]:
+    """All figures of the ledger."""
+    with tempfile.TemporaryDirectory() as folder:
+        figures = asyncio.run(durable_transfers(Path(folder)))
+    figures += [look_ups(), asyncio.run(loop_stall())]
+    with tempfile.TemporaryDirectory() as folder:
+        figures.append(restart(Path(folder), rows))
+    return figures
+
+
+def ids() -> Iterator[int]:
+    """Fresh ids, as wide as real ones."""
+    number = 1 << 100
+    while True:
+        number += 1
+        yield number
+
+
+def batches(fresh: Iterator[int], size: int, count: int) -> list[list[Transfer]]:
+    """Plain transfers between two halves of the accounts."""
+    return [
+        [
+            Transfer(
+                id=next(fresh),
+                debit_account_id=1 + i % 150,
+                credit_account_id=151 + i % 150,
+                amount=5 + i,
+                ledger=1,
+                code=1,
+            )
+            for i in range(size)
+        ]
+        for _ in range(count)
+    ]
+
+
+async def durable_transfers(folder: Path) -> list[Figure]:
+    """Transfers a second at three batch sizes, and from 64 callers with one transfer each."""
+    fresh = ids()
+    ledger = EmbeddedLedger(folder / "ledger", SystemClock())
+    await ledger.open()
+    await ledger.create_accounts([Account(id=i, ledger=1, code=1) for i in range(1, ACCOUNTS + 1)])
+    figures = []
+    sqlite_singles = 0.0
+    with contextlib.closing(prepared(folder / "beside.db")) as beside:
+        for size, count in SIZES:
+            ours, raws, theirs = [], [], []
+            for _ in range(ROUNDS):
+                made = batches(fresh, size, count)
+                ours.append(size * count / await committed(ledger, made))
+                record = len(encode_effects([Effects(1, transfers=made[0])])) + RECORD_HEADER
+                raws.append(size * count / written_raw(folder / "raw", record, count))
+                theirs.append(size * count / inserted(beside, made))
+            rate, raw, sqlite = map(statistics.median, (ours, raws, theirs))
+            sqlite_singles = sqlite_singles or sqlite
+            figures += compared(f"batch {size:,}", rate, raw, sqlite, *GOALS[size])
+        ours, raws = [], []
+        for _ in range(ROUNDS):
+            callers = [batches(fresh, 1, 40) for _ in range(CALLERS)]
+            before = ledger.health()
+            began = time.perf_counter()
+            await asyncio.gather(*(committed(ledger, made) for made in callers))
+            ours.append(CALLERS * 40 / (time.perf_counter() - began))
+            syncs = ledger.health().syncs - before.syncs
+            group = len(encode_effects([Effects(1, transfers=callers[0][0])])) * CALLERS
+            raws.append(CALLERS * 40 / written_raw(folder / "raw", group + RECORD_HEADER, 40))
+        figures += compared(
+            f"{CALLERS} callers ({CALLERS * 40 / syncs:.0f} commits a sync)",
+            statistics.median(ours),
+            statistics.median(raws),
+            sqlite_singles,
+            0.5,
+            10,
+        )
+    await ledger.close()
+    return figures
+
+
+def compared(
+    name: str, ours: float, raw: float, sqlite: float, raw_goal: float, sqlite_goal: float
+) -> list[Figure]:
+    """One rate beside both."""
+    name = f"ledger, durable transfers, {name}"
+    return [
+        Figure(
+            f"{name}, beside {other}",
+            ours,
+            "transfers/s",
+            beside=f"{rate:,.0f} {what}",
+            ratio=ours / rate,
+            goal=f">= {goal}",
+            met=ours / rate >= goal,
+        )
+        for other, what, rate, goal in (
+            ("raw", "by writing and syncing the same bytes", raw, raw_goal),
+            ("SQLite", "by SQLite WAL synchronous=FULL", sqlite, sqlite_goal),
+        )
+    ]
+
+
+async def committed(ledger: EmbeddedLedger, made: list[list[Transfer]]) -> float:
+    """Seconds to commit batches one after the other."""
+    began = time.perf_counter()
+    for batch in made:
+        await ledger.create_transfers(batch)
+    return time.perf_counter() - began
+
+
+def written_raw(path: Path, size: int, count: int) -> float:
+    """Seconds to append and sync that many pieces."""
+    piece = os.urandom(size)
+    fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+    try:
+        began = time.perf_counter()
+        for _ in range(count):
+            os.write(fd, piece)
+            os.fdatasync(fd)
+        return time.perf_counter() - began
+    finally:
+        os.close(fd)
+
+
+def wide(number: int) -> bytes:
+    """A 128-bit integer as SQLite can keep it."""
+    return number.to_bytes(16, "big")
+
+
+def prepared(path: Path) -> sqlite3.Connection:
+    """The same accounts in SQLite."""
+    db = sqlite3.connect(path, isolation_level=None)
+    db.executescript(
+        """
+        PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;
+        CREATE TABLE accounts (id BLOB PRIMARY KEY, debits_pending BLOB, debits_posted BLOB,
+            credits_pending BLOB, credits_posted BLOB, ledger INT, code INT, flags INT
+        ) WITHOUT ROWID;
+        CREATE TABLE transfers (timestamp INTEGER PRIMARY KEY, id BLOB UNIQUE, debit BLOB,
+            credit BLOB, amount BLOB, pending_id BLOB, user_data_128 BLOB, user_data_64 INT,
+            user_data_32 INT, timeout INT, ledger INT, code INT, flags INT);
+        CREATE INDEX by_debit ON transfers (debit, timestamp);
+        CREATE INDEX by_credit ON transfers (credit, timestamp);
+        """
+    )
+    zero = wide(0)
+    db.executemany(
+        "INSERT INTO accounts VALUES (?, ?, ?, ?, ?, 1, 1, 0)",
+        [(wide(i), zero, zero, zero, zero) for i in range(1, ACCOUNTS + 1)],
+    )
+    return db
+
+
+def inserted(db: sqlite3.Connection, made: list[list[Transfer]]) -> float:
+    """Seconds to book batches, one transaction each: balances read, rows and balances written."""
+    [[timestamp]] = db.execute("SELECT coalesce(max(timestamp), 0) FROM transfers")
+    zero = wide(0)
+    began = time.perf_counter()
+    for batch in made:
+        db.execute("BEGIN IMMEDIATE")
+        touched = {wide(t.debit_account_id) for t in batch} | {
+            wide(t.credit_account_id) for t in batch
+        }
+        balances: dict[bytes, list[int]] = {}
+        for id_ in touched:
+            [row] = db.execute(
+                "SELECT debits_posted, credits_posted FROM accounts WHERE id = ?", (id_,)
+            )
+            balances[id_] = [int.from_bytes(part, "big") for part in row]
+        rows = []
+        for t in batch:
+            timestamp += 1
+            debit, credit = wide(t.debit_account_id), wide(t.credit_account_id)
+            balances[debit][0] += t.amount
+            balances[credit][1] += t.amount
+            rows.append(
+                (timestamp, wide(t.id), debit, credit, wide(t.amount), zero, zero, 0, 0, 0, 1, 1, 0)
+            )
+        db.executemany("INSERT INTO transfers VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", rows)
+        db.executemany(
+            "UPDATE accounts SET debits_posted = ?, credits_posted = ? WHERE id = ?",
+            [(wide(debits), wide(credits_), id_) for id_, (debits, credits_) in balances.items()],
+        )
+        db.execute("COMMIT")
+    return time.perf_counter() - began
+
+
+def look_ups() -> Figure:
+    """Accounts looked up per second of CPU, 8,000 at a time; the median of twenty."""
+    book = Book(SystemClock())
+    book.create_accounts([Account(id=i << 90, ledger=1, code=1) for i in range(1, 8_001)])
+    asked = [i << 90 for i in range(1, 8_001)]
+    rates = []
+    for _ in range(20):
+        began = time.process_time()
+        book.lookup_accounts(asked)
+        rates.append(len(asked) / max(time.process_time() - began, 1e-9))
+    rate = statistics.median(rates)
+    return Figure(
+        "ledger, look-ups of 8,000", rate, "a second of CPU", goal=">= 1,000,000", met=rate >= 1e6
+    )
+
+
+async def loop_stall() -> Figure:
+    """The longest gap between two turns of the loop while 16 callers commit and each fsync takes
+    50 ms, beside the longest over as long with nothing to do: the machine's own."""
+    commits, nothing = [], []
+    for _ in range(3):
+        gap, took = await longest_gap(committing_slowly())
+        commits.append(gap)
+        nothing.append((await longest_gap(asyncio.sleep(took)))[0])
+    slow, still = min(commits), min(nothing)  # neighbours only ever add
+    return Figure(
+        "ledger, loop stall under 50 ms fsyncs",
+        slow * 1000,
+        "ms",
+        beside=f"{still * 1000:.1f} ms of an idle loop",
+        ratio=slow / still,
+        goal="unmoved: far below 50 ms",
+        met=slow < 0.02,
+    )
+
+
+async def committing_slowly() -> None:
+    """Sixteen callers, fifteen commits each, on a disk whose syncs take 50 ms."""
+    folder = SimFolder()
+    folder.before_step = lambda kind: time.sleep(0.05) if kind == "sync" else None
+    ledger = EmbeddedLedger("in memory", SystemClock(), folder=folder)
+    await ledger.open()
+    await ledger.create_accounts([Account(id=i, ledger=1, code=1) for i in range(1, ACCOUNTS + 1)])
+    fresh = ids()
+    await asyncio.gather(*(committed(ledger, batches(fresh, 1, 15)) for _ in range(16)))
+    await ledger.close()
+
+
+async def longest_gap(work: Coroutine[object, object, None]) -> tuple[float, float]:
+    """Seconds between two turns of the loop, at worst, while `work` is done; and how long it
+    took."""
+    began = last = time.perf_counter()
+    task = asyncio.create_task(work)
+    worst = 0.0
+    while not task.done():
+        await asyncio.sleep(0)
+        now = time.perf_counter()
+        worst, last = max(worst, now - last), now
+    await task
+    return worst, last - began
+
+
+def restart(folder: Path, rows: int) -> Figure:
+    """CPU to read back that many accounts and transfers from the journal alone."""
+    files = RealFolder(folder)
+    journal = Journal.create(files, os.urandom(16))
+    book = Book(SystemClock())
+    for first in range(1, rows + 1, 8_000):
+        new = range(first, min(first + 8_000, rows + 1))
+        accounts = book.commit_accounts([Account(id=i << 90, ledger=1, code=1) for i in new])
+        transfers = book.commit_transfers(
+            [
+                Transfer(
+                    id=i << 91,
+                    debit_account_id=i << 90,
+                    credit_account_id=new[0] << 90,
+                    amount=i,
+                    ledger=1,
+                    code=1,
+                )
+                for i in new[1:]
+            ]
+        )
+        journal.append([accounts.effects, transfers.effects])
+    journal.close()
+    del book
+    began = time.process_time()
+    recovered = recover(files)
+    taken = time.process_time() - began
+    assert recovered is not None
+    assert len(recovered.state.account_order) == rows
+    return Figure(
+        f"ledger, restart of {rows:,} accounts and as many transfers",
+        taken,
+        "s of CPU",
+        beside="-",
+        goal="<= 4 for 1,000,000",
+        met=taken * 1_000_000 / rows <= 4,
+    )
+
+
+if __name__ == "__main__":
+    report(run(*map(int, sys.argv[1:])))
