@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import sqlite3
 from pathlib import Path
 
 import msgspec
@@ -199,3 +200,20 @@ async def test_a_ledger_is_carried_over_with_its_timestamps_once_nothing_can_lap
     with pytest.raises(MigrationRefused, match="nothing to carry"):
         await migrate_files(tmp_path / "none", target, SystemClock())
     assert not (tmp_path / "none").exists()
+
+
+async def test_peers_named_in_the_settings_are_found_again_without_the_database(
+    tmp_path: Path,
+) -> None:
+    wanted = settings(tmp_path, more=NAMED)
+    async with running(wanted, EngineMode.COMMAND) as engine:
+        await engine.packets([packet(1), packet(2, source="unnamed")])
+        database = engine.directory.database
+    connection = sqlite3.connect(database)
+    connection.execute("DELETE FROM pairs")
+    connection.commit()
+    connection.close()
+    async with running(wanted, EngineMode.COMMAND) as engine:
+        assert {p.peer: p.net for p in await engine.peer_balances()} == {"p": 1000, "q": -1980}
+        await engine.packets([packet(3, source="unnamed")])
+        assert {p.peer for p in await engine.peer_balances()} == {"p", "q", "unnamed"}
