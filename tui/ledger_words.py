@@ -7,6 +7,7 @@ its sign: debits less credits, chain less ledger.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from heapq import nsmallest
 from typing import NamedTuple
 
 import msgspec
@@ -145,15 +146,15 @@ def can_book(view: CustodyView) -> bool:
     return view.state == "unexplained" and not view.booked
 
 
-def custody_order(views: Iterable[CustodyView]) -> list[CustodyView]:
-    """The most urgent first, then by account."""
+def custody_order(views: Iterable[CustodyView], most: int) -> list[CustodyView]:
+    """The `most` most urgent, the loudest first, then by account."""
 
     def rank(view: CustodyView) -> tuple[int, int]:
         state = custody_state(view)
         place = _URGENCY.index(state) if state in _URGENCY else len(_URGENCY)
         return place, view.account
 
-    return sorted(views, key=rank)
+    return nsmallest(most, views, key=rank)
 
 
 def custody_note(view: CustodyView) -> str:

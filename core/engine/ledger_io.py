@@ -200,6 +200,7 @@ def _plan(
             id=custody_transfer_id(row.id, "opening", ""),
             debit_account_id=row.id,
             credit_account_id=opening_of(row.ledger).id,
+            user_data_128=row.id,  # an opening that a reading booked has 0 there
             ledger=row.ledger,
             code=CODES[Kind.OPENING],
         )

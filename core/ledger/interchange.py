@@ -159,11 +159,12 @@ def plan_opening(
 
 async def may_start(ledger: Ledger, opening: Opening) -> bool:
     """Whether nothing was booked yet, or only a part of this opening (a start that was broken
-    off and is now finished). Accounts that nothing moved do not count."""
-    planned = {t.id for t in opening.transfers}
+    off and is now finished). Accounts that nothing moved do not count. An entry is told by its
+    id and by whose it is: a ledger of its own may have used the id for something else."""
+    planned = {(t.id, t.user_data_128) for t in opening.transfers}
     held = after = 0
     while page := await ledger.query_transfers(QueryFilter(timestamp_min=after, limit=BATCH_MAX)):
-        if any(t.id not in planned for t in page):
+        if any((t.id, t.user_data_128) not in planned for t in page):
             return False
         held += len(page)
         after = page[-1].timestamp + 1

@@ -196,7 +196,8 @@ def test_the_most_urgent_difference_stands_first() -> None:
         custody("too large", account=3),
         custody("unexplained", account=4),
     ]
-    assert [v.account for v in ledger_words.custody_order(views)] == [4, 3, 2, 1]
+    assert [v.account for v in ledger_words.custody_order(views, 9)] == [4, 3, 2, 1]
+    assert [v.account for v in ledger_words.custody_order(views, 2)] == [4, 3]
     assert ledger_words.custody_tone(views[3]) is Tone.PROBLEM
     assert words(ledger_words.custody_summary(views, text.UNICODE)) == (
         "✗ custody: 1 unexplained, 1 too large, 1 booked, 1 pending"

@@ -13,6 +13,7 @@ import pytest
 from core.api import CommandRefusedError, EngineApi, SyncNow
 from core.model import Amount, BursarError
 from core.service.client import EngineClient
+from tests.desk import scripted_ledger
 from tests.desk.scripted import ManualClock, ScriptedEngine
 from tui.session import PERIODS_S, Phase, Session
 
@@ -182,3 +183,50 @@ async def test_only_an_engine_in_this_process_ends_with_the_desk() -> None:
         session._api = EngineClient(Path("/nowhere/engine.sock"))
         assert not session.hosts_engine
         session._api = engine
+
+
+async def test_the_books_are_there_at_once_and_move_with_the_tick() -> None:
+    clock, engine = world()
+    async with following(engine, clock) as session:
+        assert session.ledger == scripted_ledger.ledger()
+        assert session.peers["connector-a", "USD"].receivable == 412_000
+        assert len(session.peers) == 9
+        assert session.trial == scripted_ledger.trial()
+        moved = msgspec.structs.replace(
+            session.peers["connector-a", "USD"], receivable=Amount(413_000)
+        )
+        engine.push(peers=(msgspec.structs.replace(moved, receivable=Amount(1)),))
+        engine.push(peers=(moved,), trial=scripted_ledger.unbalanced())
+        await clock.advance(0.5)
+        assert session.peers["connector-a", "USD"].receivable == 412_000
+        await clock.advance(0.6)
+        assert session.peers["connector-a", "USD"].receivable == 413_000
+        assert len(session.peers) == 9
+        assert not session.trial[0].balanced
+
+
+async def test_custody_that_agrees_again_is_taken_back() -> None:
+    clock, engine = world()
+    async with following(engine, clock) as session:
+        account, view = next(iter(session.custody.items()))
+        count = len(session.custody)
+        engine.push(custody=(msgspec.structs.replace(view, state="equal"),))
+        await clock.advance(1.1)
+        assert account not in session.custody
+        assert len(session.custody) == count - 1
+        engine.push(custody=(view,))
+        await clock.advance(1)
+        assert session.custody[account] == view
+
+
+async def test_a_paused_session_keeps_the_books_it_shows() -> None:
+    clock, engine = world()
+    async with following(engine, clock) as session:
+        session.paused = True
+        engine.take_ledger_away()
+        await clock.advance(3)
+        assert session.ledger is not None
+        assert session.ledger.ok
+        session.paused = False
+        session.drain()
+        assert not session.ledger.ok

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import sqlite3
 from pathlib import Path
 
 import msgspec
@@ -37,9 +38,9 @@ q = 1000
 """
 
 
-def with_file(tmp_path: Path, folder: str) -> Settings:
+def with_file(tmp_path: Path, folder: str, url: str = "http://127.0.0.1:9") -> Settings:
     """Settings of one data directory; all share the plain file."""
-    wanted = settings(tmp_path / folder, more=NAMED)
+    wanted = settings(tmp_path / folder, url, NAMED)
     ledger = msgspec.structs.replace(wanted.ledger, snapshot_path=str(tmp_path / "plain.json"))
     return msgspec.structs.replace(wanted, ledger=ledger)
 
@@ -199,3 +200,37 @@ async def test_a_ledger_is_carried_over_with_its_timestamps_once_nothing_can_lap
     with pytest.raises(MigrationRefused, match="nothing to carry"):
         await migrate_files(tmp_path / "none", target, SystemClock())
     assert not (tmp_path / "none").exists()
+
+
+async def test_peers_named_in_the_settings_are_found_again_without_the_database(
+    tmp_path: Path,
+) -> None:
+    wanted = settings(tmp_path, more=NAMED)
+    async with running(wanted, EngineMode.COMMAND) as engine:
+        await engine.packets([packet(1), packet(2, source="unnamed")])
+        database = engine.directory.database
+    connection = sqlite3.connect(database)
+    connection.execute("DELETE FROM pairs")
+    connection.commit()
+    connection.close()
+    async with running(wanted, EngineMode.COMMAND) as engine:
+        assert {p.peer: p.net for p in await engine.peer_balances()} == {"p": 1000, "q": -1980}
+        await engine.packets([packet(3, source="unnamed")])
+        assert {p.peer for p in await engine.peer_balances()} == {"p", "q", "unnamed"}
+
+
+async def test_a_ledger_of_readings_alone_is_not_mistaken_for_an_empty_one(tmp_path: Path) -> None:
+    world, _ = small_world()
+    rows = tuple(WalletRow(a.id, "base", a.addresses["base"]) for a in world.agents)
+    async with base_node(world) as node:
+        wanted = with_file(tmp_path, "a", node.url)
+        async with running(wanted, EngineMode.COMMAND) as engine:
+            await engine.execute(ImportWallets(rows))
+            await engine.execute(SyncNow())
+            assert {view.state for view in await engine.reconcile()} == {"opened"}
+            before = await totals(engine)
+        assert (tmp_path / "plain.json").exists()
+        for _ in range(2):
+            async with running(wanted, EngineMode.COMMAND) as engine:
+                assert {view.state for view in await engine.reconcile()} == {"equal"}
+                assert await totals(engine) == before

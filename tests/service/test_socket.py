@@ -17,6 +17,7 @@ from core.api import (
     EngineLostError,
     EventQuery,
     ImportWallets,
+    LedgerAwayError,
     StatePatch,
     SyncNow,
     Update,
@@ -205,3 +206,21 @@ async def test_a_path_too_long_for_a_socket_is_refused_in_words(tmp_path: Path) 
     server = Server(ScriptedEngine(ManualClock()), deep / "engine.sock")
     with pytest.raises(ServiceError, match="shorter path"):
         await server.start()
+
+
+async def test_the_ledger_answers_the_same_over_the_socket_and_its_absence_too(
+    tmp_path: Path,
+) -> None:
+    async with served(tmp_path) as (engine, client, _):
+        assert list(await client.peer_balances()) == list(await engine.peer_balances())
+        assert list(await client.trial_balance()) == list(await engine.trial_balance())
+        assert list(await client.ledger_totals()) == list(await engine.ledger_totals())
+        engine.take_ledger_away("fsync: No space left on device")
+        for ask in (client.peer_balances, client.trial_balance, client.ledger_totals):
+            with pytest.raises(LedgerAwayError, match="No space left"):
+                await ask()
+        transport = httpx.AsyncHTTPTransport(uds=str(tmp_path / "engine.sock"))
+        async with httpx.AsyncClient(transport=transport, base_url="http://e") as http:
+            health = json.loads((await http.get("/health")).content)
+        assert health["status"] == "degraded"
+        assert "No space left" in health["ledger"]

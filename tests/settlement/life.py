@@ -137,6 +137,7 @@ def life(folder: Path, die_at: int | None) -> int | None:
     if child == 0:
         os.close(reader)
         code = 1
+        signal.alarm(30)  # a life that gets nowhere fails the test instead of hanging it
         try:
             os.write(writer, str(asyncio.run(live(folder, die_at))).encode())
             code = 0

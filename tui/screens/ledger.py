@@ -116,6 +116,8 @@ class LedgerScreen(DeskScreen):
     # --- drawing ---------------------------------------------------------------------------
 
     def _redraw_pairs(self) -> None:
+        if not self.is_active:
+            return  # nobody looks: drawn anew when the screen is come back to
         shown = [view for view in self.session.peers.values() if self._matches(view)]
         ordered = pairs.ordered(shown, self._sort, falling=self._falling)
         self._pairs = {ledger_rows.key_of(view): view for view in ordered}
@@ -127,12 +129,14 @@ class LedgerScreen(DeskScreen):
         self._redraw_words()
 
     def _redraw_custody(self) -> None:
+        if not self.is_active:
+            return
         table = self.query_one("#ledger-custody", ListTable)
-        views = ledger_words.custody_order(self.session.custody.values())
+        views = ledger_words.custody_order(self.session.custody.values(), MOST_DIFFERENCES)
         rows, cut = self.session.model.rows, self.desk.signs
         table.show([
             ledger_rows.custody_item(view, rows.get(view.account), cut)
-            for view in views[:MOST_DIFFERENCES]
+            for view in views
         ])  # fmt: skip
         if bool(views) != self._custody_shown:
             self._custody_shown = bool(views)
@@ -142,6 +146,8 @@ class LedgerScreen(DeskScreen):
         self._redraw_words()
 
     def _redraw_words(self) -> None:
+        if not self.is_active:
+            return
         session, signs = self.session, self.desk.signs
         ledger, now_ms = session.ledger, session.now_ms()
         away, roomy = ledger is not None and not ledger.ok, self.app.size.width >= WIDE

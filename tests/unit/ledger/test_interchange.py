@@ -15,6 +15,7 @@ from core.ledger.interchange import (
     OPENING_CODE,
     InterchangeError,
     Totals,
+    may_start,
     parse,
     plan_opening,
     render,
@@ -129,4 +130,44 @@ async def test_an_export_goes_through_every_page(tmp_path: Path) -> None:
     totals = await totals_of(ledger)
     assert [t.id for t in totals] == list(range(1, 24_001))
     assert (totals[0].debits_posted, totals[-1].credits_posted) == (9, 9)
+    await ledger.close()
+
+
+async def test_a_start_that_was_broken_off_is_finished_and_booked_once(tmp_path: Path) -> None:
+    clock = ManualClock()
+    known = {1: Account(id=1, ledger=1, code=100), 2: Account(id=2, ledger=1, code=200)}
+    opening = plan_opening([Totals(1, 50, 0), Totals(2, 0, 50)], known, opening_of)
+    ledger = EmbeddedLedger(tmp_path / "ledger", clock)
+    await ledger.open()
+    await ledger.create_accounts(opening.accounts)
+    await ledger.create_transfers(opening.transfers[:1])
+    assert await may_start(ledger, opening)
+    await start_from(ledger, opening, clock)
+    assert not await may_start(ledger, opening)
+    found = {t.id: t for t in await totals_of(ledger)}
+    assert (found[1], found[2]) == (Totals(1, 50, 0), Totals(2, 0, 50))
+    await ledger.close()
+
+
+async def test_a_ledger_that_used_an_entry_s_id_otherwise_is_not_empty(tmp_path: Path) -> None:
+    clock = ManualClock()
+    known = {1: Account(id=1, ledger=1, code=100), 2: Account(id=2, ledger=1, code=200)}
+    opening = plan_opening([Totals(1, 50, 0), Totals(2, 0, 50)], known, opening_of)
+    ledger = EmbeddedLedger(tmp_path / "ledger", clock)
+    await ledger.open()
+    await ledger.create_accounts(opening.accounts)
+    first = opening.transfers[0]
+    await ledger.create_transfers(
+        [
+            Transfer(
+                id=first.id,
+                debit_account_id=first.debit_account_id,
+                credit_account_id=first.credit_account_id,
+                amount=7,
+                ledger=1,
+                code=1,
+            )
+        ]
+    )
+    assert not await may_start(ledger, opening)
     await ledger.close()
