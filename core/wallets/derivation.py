@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 import msgspec
 from coincurve import PublicKey
 
-from core.chains.addresses import parse_address
+from core.chains.addresses import AddressError, parse_address
 from core.chains.base58 import tron_address, xrpl_address
 from core.model import ChainKind
 from core.wallets.accounts import INDEX, Accounts, AccountsError, Template
@@ -141,10 +141,10 @@ def _each(items: Iterable[T], work: Callable[[T], R]) -> list[R]:
 def _mismatch(deriver: Deriver, claim: Claim) -> Mismatch | None:
     try:
         derived = deriver.address_at(claim.kind, claim.path)
-    except DerivationError as error:
+        if derived == parse_address(claim.kind, claim.address):
+            return None
+    except (DerivationError, AddressError) as error:
         return Mismatch(claim, "", str(error))
-    if derived == parse_address(claim.kind, claim.address):
-        return None
     return Mismatch(claim, derived, f"{claim.path} derives {derived}, not {claim.address}")
 
 
