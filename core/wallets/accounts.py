@@ -33,11 +33,11 @@ _LARGEST: Final = 256 * 1024
 
 
 class AccountsError(DerivationError):
-    """The account keys are missing, damaged or of another seed."""
+    """The account keys are not the seed's, or lack one that is needed."""
 
 
 class NoAccountsError(AccountsError):
-    """There is no file of account keys."""
+    """There is no whole file of account keys for this seed; unlocking the vault writes it."""
 
 
 class Template(msgspec.Struct, frozen=True):
@@ -110,6 +110,12 @@ def derive_accounts(
     return Accounts(fingerprint, old + new)
 
 
+def follows(accounts: Accounts, templates: Mapping[ChainKind, str]) -> bool:
+    """Whether new addresses of every kind would be derived by these templates."""
+    kept = {key.kind: key.template for key in accounts.keys}  # the last of a kind stands
+    return all(kept.get(kind) == text for kind, text in templates.items())
+
+
 def check_accounts(accounts: Accounts, seed: Seed) -> None:
     """See that every key really is the seed's: a file that was tampered with would have new
     agents funded at somebody else's addresses. Raises AccountsError."""
@@ -126,7 +132,7 @@ def check_accounts(accounts: Accounts, seed: Seed) -> None:
 
 
 def read_accounts(folder: Path) -> Accounts:
-    """Read the file of a generation. Raises NoAccountsError, AccountsError, PrivateFileError."""
+    """Read the file of a generation. Raises NoAccountsError, PrivateFileError."""
     path = folder / FILE_NAME
     try:
         content = private_files.read(path, _LARGEST)
@@ -139,17 +145,17 @@ def read_accounts(folder: Path) -> Accounts:
 
 
 def decode_accounts(content: bytes, where: str) -> Accounts:
-    """Read the file's content (from a backup, say). Raises AccountsError naming `where`."""
+    """Read the file's content (from a backup, say). Raises NoAccountsError naming `where`."""
     damaged = f"{where} is damaged; the seed's password brings it back, or a backup."
     try:
         accounts = msgspec.json.decode(content, type=Accounts)
         if encode_accounts(accounts) != content:
-            raise AccountsError(damaged)
+            raise NoAccountsError(damaged)
         for key in accounts.keys:
             Template.parse(key.template)
             ExtendedPublicKey.parse(key.xpub)
     except (msgspec.DecodeError, DerivationError) as error:
-        raise AccountsError(damaged) from error
+        raise NoAccountsError(damaged) from error
     return accounts
 
 

@@ -23,6 +23,7 @@ from core.wallets.accounts import (
     NoAccountsError,
     check_accounts,
     derive_accounts,
+    follows,
     read_accounts,
     write_accounts,
 )
@@ -50,12 +51,20 @@ class WrongPasswordError(BursarError):
 
 
 class SeedVault:
-    """The vault of the generation `folder`. `memory` keeps count of wrong attempts."""
+    """The vault of the generation `folder`. `memory` keeps count of wrong attempts; `templates`
+    are the configured paths for new addresses."""
 
-    def __init__(self, folder: Path, memory: Memory, clock: Clock) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        memory: Memory,
+        clock: Clock,
+        templates: Mapping[ChainKind, str] = DEFAULT_TEMPLATES,
+    ) -> None:
         self.folder = folder
         self.path = folder / FILE_NAME
         self._clock = clock
+        self._templates = templates
         self._attempts = Attempts(memory, clock)
         self._opening = asyncio.Lock()
 
@@ -69,8 +78,8 @@ class SeedVault:
         return self._read().header
 
     def accounts(self) -> Accounts:
-        """The account xpubs beside the vault. Raises NoAccountsError, AccountsError,
-        PrivateFileError, and what `header` raises."""
+        """The account xpubs beside the vault. Raises NoAccountsError, PrivateFileError, and what
+        `header` raises."""
         accounts = read_accounts(self.folder)
         fingerprint = self.header().fingerprint
         if accounts.fingerprint != fingerprint:
@@ -86,7 +95,6 @@ class SeedVault:
         typed: Secret,
         recovery: RecoveryKey | None = None,
         *,
-        templates: Mapping[ChainKind, str] = DEFAULT_TEMPLATES,
         parameters: Argon2Parameters | None = None,
     ) -> VaultHeader:
         """Write a new vault and its account keys. Of two at once one succeeds.
@@ -94,11 +102,12 @@ class SeedVault:
         Raises SeedPresentError, WeakPasswordError, DerivationError for a wrong template,
         PrivateFileError; then nothing was written.
         """
-        return await asyncio.to_thread(self._create, seed, typed, recovery, templates, parameters)
+        return await asyncio.to_thread(self._create, seed, typed, recovery, parameters)
 
     async def unlock(self, opener: Opener) -> Seed:
         """The seed, for as long as the caller holds it. The account keys beside the vault are
-        checked against it and, where they are missing, written again.
+        checked against it; what is missing there, for the templates as configured now included,
+        is derived and written.
 
         Raises WrongPasswordError; TooSoonError, before anything is checked; NoSeedError,
         PrivateFileError, VaultDamagedError, SlotRefusedError; AccountsError where the keys beside
@@ -124,12 +133,6 @@ class SeedVault:
         Raises SeedError for words that are no seed, and what `header` raises.
         """
         return await asyncio.to_thread(self._verify, typed)
-
-    async def add_accounts(self, opener: Opener, templates: Mapping[ChainKind, str]) -> Accounts:
-        """Derive account keys for further or changed path templates; those before stay. Raises
-        DerivationError and what `unlock` raises."""
-        seed = await self.unlock(opener)
-        return await asyncio.to_thread(self._add_accounts, seed, templates)
 
     async def rekey(
         self,
@@ -163,14 +166,13 @@ class SeedVault:
         seed: Seed,
         typed: Secret,
         recovery: RecoveryKey | None,
-        templates: Mapping[ChainKind, str],
         parameters: Argon2Parameters | None,
     ) -> VaultHeader:
         present = f"{self.path} is there already; it was not touched."
         if self.exists():
             raise SeedPresentError(present)
         check_password(typed)
-        accounts = derive_accounts(seed, templates)
+        accounts = derive_accounts(seed, self._templates)
         content = seal(seed, Password(typed), recovery, self._clock.now_ms(), parameters)
         try:
             private_files.create(self.path, content)
@@ -181,18 +183,15 @@ class SeedVault:
         return parse(content, str(self.path)).header
 
     def _check_accounts(self, seed: Seed) -> None:
+        before = None
         try:
-            accounts = self.accounts()
-        except NoAccountsError:
-            _log.warning("the account keys beside the seed vault were derived again")
-            write_accounts(self.folder, derive_accounts(seed))
-            return
-        check_accounts(accounts, seed)
-
-    def _add_accounts(self, seed: Seed, templates: Mapping[ChainKind, str]) -> Accounts:
-        accounts = derive_accounts(seed, templates, before=self.accounts())
-        write_accounts(self.folder, accounts)
-        return accounts
+            before = self.accounts()
+        except NoAccountsError as error:
+            _log.warning("the account keys are derived again: %s", error)
+        else:
+            check_accounts(before, seed)
+        if before is None or not follows(before, self._templates):
+            write_accounts(self.folder, derive_accounts(seed, self._templates, before))
 
     def _rekey(
         self,
