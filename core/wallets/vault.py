@@ -100,7 +100,8 @@ class SeedVault:
         """Write a new vault and its account keys. Of two at once one succeeds.
 
         Raises SeedPresentError, WeakPasswordError, DerivationError for a wrong template,
-        PrivateFileError; then nothing was written.
+        SlotRefusedError; then nothing was written. PrivateFileError names the file that was not;
+        account keys that could not be written come with the next `unlock`.
         """
         return await asyncio.to_thread(self._create, seed, typed, recovery, parameters)
 

@@ -118,7 +118,8 @@ def test_the_known_phrases_give_their_known_first_addresses(
 def test_addresses_are_those_of_eth_account_and_xrpl_py(words: str, index: int) -> None:
     import base58
     from eth_account import Account
-    from eth_account.hdaccount import HDPath, seed_from_mnemonic
+    from eth_account.hdaccount import seed_from_mnemonic
+    from eth_account.hdaccount.deterministic import HDPath
     from eth_keys.datatypes import PrivateKey
     from xrpl.core.keypairs import derive_classic_address
 
