@@ -62,11 +62,14 @@ async def test_a_batch_is_what_one_at_a_time_derives() -> None:
 
 async def test_a_batch_can_be_given_up_between_slices() -> None:
     told: list[int] = []
-    task = asyncio.create_task(
-        batch_derive(deriver(), KINDS, range(100_000), lambda n, _: told.append(n))
-    )
-    while not told:
-        await asyncio.sleep(0.005)
+    begun = asyncio.Event()
+
+    def tell(done: int, _: int) -> None:
+        told.append(done)
+        begun.set()
+
+    task = asyncio.create_task(batch_derive(deriver(), KINDS, range(100_000), tell))
+    await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
