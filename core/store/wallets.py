@@ -14,7 +14,7 @@ import msgspec
 from core.model import Amount, ChainKind, WalletState
 from core.store.history import pack_amount, unpack_amount
 from core.store.protocol import NewWallet, StoreError
-from core.store.registry import add_wallets
+from core.store.registry import add_addresses
 from core.store.wallet_protocol import (
     Activity,
     AgentPresentError,
@@ -108,7 +108,7 @@ def create_wallets(connection: sqlite3.Connection, wallets: Sequence[AgentWallet
         for wallet in wallets
         for address in wallet.addresses
     ]
-    add_wallets(connection, rows, 0)  # every agent is there already: no time is taken from here
+    add_addresses(connection, rows)
 
 
 def wallets(connection: sqlite3.Connection) -> list[AgentWallet]:

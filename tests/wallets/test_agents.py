@@ -144,8 +144,21 @@ async def test_creating_an_agent_again_is_an_error_and_archived_ones_never_retur
         with pytest.raises(AgentPresentError, match="not made again") as caught:
             await fleet.wallets.create_named(["b"])
         assert caught.value.agent == "b"
+        with pytest.raises(DuplicateWalletError, match="b is archived") as refused:
+            await fleet.store.add_wallets(
+                [NewWallet(name, "base", f"0x{n:040x}") for n, name in enumerate("cb")], (), 0
+            )
+        assert refused.value.index == 1
         after = await fleet.wallets.get_all_wallets()
-        assert [w.addresses for w in after] == [w.addresses for w in before]
+        assert [(w.agent, w.addresses) for w in after] == [(w.agent, w.addresses) for w in before]
+
+
+async def test_an_archived_wallet_is_imported_archived_and_not_polled(tmp_path: Path) -> None:
+    gone = msgspec.structs.replace(watched("w", "0x" + "ab" * 20), state=WalletState.ARCHIVED)
+    async with opened(database(tmp_path)) as fleet:
+        await fleet.wallets.import_wallet(gone)
+        assert await fleet.wallets.get_all_wallets() == [gone]
+        assert (await fleet.store.registry()).accounts == ()
 
 
 @pytest.mark.parametrize("names", [[], ["a", "a"], [""], [" a"], ["a\n"], ["x" * 121]])
