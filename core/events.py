@@ -82,6 +82,19 @@ class AgentRegistered(Event, frozen=True, rename="camel", kw_only=True):
         return self.agent_id
 
 
+class AgentWalletStateChanged(Event, frozen=True, rename="camel", kw_only=True):
+    """A wallet entered another state of its life."""
+
+    TYPE: ClassVar[str] = "AGENT_WALLET_STATE_CHANGED"
+    agent_id: str
+    old_state: str
+    new_state: str
+    reason: str
+
+    def subject(self) -> str:
+        return self.agent_id
+
+
 class AgentTagged(Event, frozen=True, rename="camel", kw_only=True):
     """Group or tags of an agent were changed."""
 

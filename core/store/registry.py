@@ -96,14 +96,22 @@ def registry(connection: sqlite3.Connection) -> Registry:
 def add_wallets(connection: sqlite3.Connection, wallets: Sequence[NewWallet], now_ms: int) -> None:
     """Register addresses, their agents where new, and their accounts. A new agent takes its group
     from the first row that names one and the tags of all its rows; a known one keeps its own.
-    Raises DuplicateWalletError; StoreError for a chain that is not active."""
+    Raises DuplicateWalletError, also for an agent that is archived; StoreError for a chain that
+    is not active."""
+    _refuse_archived(connection, wallets)
+    _add_agents(connection, wallets, now_ms)
+    add_addresses(connection, wallets)
+
+
+def add_addresses(connection: sqlite3.Connection, wallets: Sequence[NewWallet]) -> None:
+    """Register addresses of agents that are there already, and their accounts. Raises as
+    `add_wallets`."""
     kinds: dict[str, tuple[int, ChainKind]] = {
         name: (id, ChainKind(kind))
         for name, id, kind in connection.execute(
             "SELECT name, id, kind FROM chains WHERE is_active = 1"
         )
     }
-    _add_agents(connection, wallets, now_ms)
     (above,) = connection.execute("SELECT coalesce(max(id), 0) FROM wallet_addresses").fetchone()
     for index, wallet in enumerate(wallets):
         if wallet.chain not in kinds:
@@ -246,6 +254,24 @@ def _add_agents(connection: sqlite3.Connection, wallets: Sequence[NewWallet], no
             for agent, group in groups.items()
         ],
     )
+
+
+def _refuse_archived(connection: sqlite3.Connection, wallets: Sequence[NewWallet]) -> None:
+    archived = {
+        agent
+        for (agent,) in connection.execute(
+            "SELECT w.wallet_id FROM json_each(?) wanted"
+            " JOIN wallets w ON w.wallet_id = wanted.value WHERE w.state = 'ARCHIVED'",
+            (msgspec.json.encode([wallet.agent for wallet in wallets]).decode(),),
+        )
+    }
+    for index, wallet in enumerate(wallets):
+        if wallet.agent in archived:
+            raise DuplicateWalletError(
+                f"{wallet.agent} is archived and is not made again; use another name."
+                " Nothing was registered",
+                index,
+            )
 
 
 def _refuse_duplicate(

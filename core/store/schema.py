@@ -306,7 +306,49 @@ _VERSION_4 = Migration(
     ),
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
+# next_index is the first index of a seed (Seed.fingerprint) that was never handed out. Volumes go
+# by what the events name an asset by, so that they outlive its row; sums as in balance_history.
+_VERSION_5 = Migration(
+    5,
+    "derivation indices, lifecycle",
+    (
+        """
+        CREATE TABLE derivation_indices (
+            fingerprint TEXT PRIMARY KEY,
+            next_index INTEGER NOT NULL CHECK (next_index BETWEEN 0 AND 2147483648)
+        ) WITHOUT ROWID""",
+        """
+        CREATE TABLE lifecycle (
+            wallet_id TEXT PRIMARY KEY REFERENCES wallets (wallet_id),
+            activated_at INTEGER NOT NULL DEFAULT 0,
+            last_activity_at INTEGER NOT NULL DEFAULT 0,
+            suspended_at INTEGER NOT NULL DEFAULT 0,
+            archived_at INTEGER NOT NULL DEFAULT 0,
+            reason TEXT NOT NULL DEFAULT '',
+            transactions INTEGER NOT NULL DEFAULT 0
+        ) WITHOUT ROWID""",
+        """
+        CREATE TABLE lifecycle_volumes (
+            wallet_id TEXT NOT NULL REFERENCES wallets (wallet_id),
+            chain TEXT NOT NULL,
+            token TEXT NOT NULL,
+            contract TEXT NOT NULL,
+            transactions INTEGER NOT NULL,
+            amount NOT NULL,
+            PRIMARY KEY (wallet_id, chain, token, contract)
+        ) WITHOUT ROWID""",
+        # PENDING agents are few and looked for every cycle.
+        "CREATE INDEX wallets_pending ON wallets (wallet_id) WHERE state = 'PENDING'",
+    ),
+)
+
+MIGRATIONS: tuple[Migration, ...] = (
+    _VERSION_1,
+    _VERSION_2,
+    _VERSION_3,
+    _VERSION_4,
+    _VERSION_5,
+)
 SCHEMA_VERSION = MIGRATIONS[-1].version
 
 

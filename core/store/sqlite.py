@@ -19,6 +19,7 @@ from core.store import events as outbox
 from core.store import history as past
 from core.store import registry as registered
 from core.store import settlements as settling
+from core.store import wallets as owned
 from core.store.connection import Database, files_of
 from core.store.protocol import (
     AlertRow,
@@ -35,12 +36,13 @@ from core.store.protocol import (
     StoredThreshold,
     Sweep,
 )
+from core.store.wallet_protocol import Activity, AgentWallet, LifecycleRecord, StateChange
 
 _GAP_INTERVALS = 3
 
 
 class SqliteStore:
-    """A `core.store.protocol.Store` in the file at `path`.
+    """A `core.store.protocol.Store` and `wallet_protocol.WalletStore` in the file at `path`.
 
     `node_id` is written into every event. `interval_ms` is the time between readings, which
     says how long a silence is a gap. `busy_ms` is how long another process's write is waited
@@ -111,6 +113,74 @@ class SqliteStore:
             lambda db: registered.set_limit(db, limit),
             events,
         )
+
+    # wallets
+
+    async def take_indices(self, fingerprint: str, count: int) -> int:
+        return await self._database.write(
+            "reserve derivation indices", lambda db: owned.take_indices(db, fingerprint, count)
+        )
+
+    async def skip_indices(self, fingerprint: str, below: int) -> None:
+        await self._database.write(
+            "skip derivation indices", lambda db: owned.skip_indices(db, fingerprint, below)
+        )
+
+    async def next_index(self, fingerprint: str) -> int:
+        return await self._database.read(
+            "read derivation indices", lambda db: owned.next_index(db, fingerprint)
+        )
+
+    async def create_wallets(
+        self, wallets: Sequence[AgentWallet], events: Sequence[Event]
+    ) -> list[EventRecord]:
+        return await self._write_fact(
+            "create wallets", lambda db: owned.create_wallets(db, wallets), events
+        )
+
+    async def wallets(self) -> list[AgentWallet]:
+        return await self._database.read("read wallets", owned.wallets)
+
+    async def wallet(self, agent: str) -> AgentWallet | None:
+        return await self._database.read("read a wallet", lambda db: owned.wallet(db, agent))
+
+    async def wallets_by_address(self, address: str, folded: str) -> list[AgentWallet]:
+        return await self._database.read(
+            "read wallets", lambda db: owned.wallets_by_address(db, address, folded)
+        )
+
+    async def lifecycle_records(self) -> list[LifecycleRecord]:
+        return await self._database.read("read lifecycle records", owned.lifecycle_records)
+
+    async def lifecycle_record(self, agent: str) -> LifecycleRecord | None:
+        return await self._database.read(
+            "read a lifecycle record", lambda db: owned.lifecycle_record(db, agent)
+        )
+
+    async def put_lifecycle_record(
+        self, record: LifecycleRecord, events: Sequence[Event]
+    ) -> list[EventRecord]:
+        return await self._write_fact(
+            "write a lifecycle record", lambda db: owned.put_lifecycle_record(db, record), events
+        )
+
+    async def change_states(
+        self, changes: Sequence[StateChange], events: Sequence[Event]
+    ) -> list[EventRecord]:
+        return await self._write_fact(
+            "change wallet states", lambda db: owned.change_states(db, changes), events
+        )
+
+    async def record_activity(
+        self, activities: Sequence[Activity], reader: str, after_seq: int, seq: int
+    ) -> bool:
+        return await self._database.write(
+            "record activity",
+            lambda db: owned.record_activity(db, activities, reader, after_seq, seq),
+        )
+
+    async def funded_pending(self) -> list[str]:
+        return await self._database.read("read pending wallets", owned.funded_pending)
 
     # balances
 

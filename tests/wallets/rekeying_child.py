@@ -1,0 +1,28 @@
+"""A process that makes a vault and gives it one password after the other until it is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sys
+from pathlib import Path
+
+from core.telemetry.logs import Secret
+from core.wallets.secrets import Password
+from core.wallets.seed import Seed
+from tests.wallets.vaults import QUICK, vault_in
+from tests.wallets.vectors import ABANDON
+
+PHRASES = (Secret("gravel-omen-canary-tulip-seventh"), Secret("marble-otter-violin-cactus-north"))
+
+
+async def main(folder: Path) -> None:
+    vault = vault_in(folder)
+    print("ready", flush=True)
+    await vault.create(Seed.from_words(Secret(ABANDON)), PHRASES[0], parameters=QUICK)
+    for old, new in itertools.pairwise(itertools.cycle(PHRASES)):
+        await vault.rekey(Password(old), new, parameters=QUICK)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))
