@@ -12,7 +12,6 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from core.backup.catalogue import Catalogue, Entry
-from core.backup.errors import ChainError
 from core.backup.header import BackupType
 
 _DAY_MS = 86_400_000
@@ -87,16 +86,11 @@ def _protect(
         reasons[verified.id].append("newest verified full")
     if newest_first:
         reasons[newest_first[0].id].append("newest")
-    for entry in newest_first:  # a child comes before its parents, so one walk reaches all
-        if not reasons[entry.id]:
-            continue
-        try:
-            chain = catalogue.chain_of(entry.id)
-        except ChainError:
-            parent = entry.parent_id  # a broken chain: keep what is left of it
-            while parent is not None and (above := catalogue.get(parent)) is not None:
-                reasons[above.id].append(f"{entry.id} is built upon it")
-                parent = above.parent_id
-            continue
-        for above in chain[:-1]:
-            reasons[above.id].append(f"{entry.id} is built upon it")
+    for entry in newest_first:  # a child comes before its parents
+        seen = {entry.id}
+        parent = entry.parent_id if reasons[entry.id] else None
+        # Not by `chain_of`: of a broken chain, too, what is left must stay.
+        while parent is not None and parent not in seen and (above := catalogue.get(parent)):
+            seen.add(parent)
+            reasons[parent].append(f"{entry.id} is built upon it")
+            parent = above.parent_id
