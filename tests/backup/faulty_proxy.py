@@ -44,8 +44,8 @@ class FaultyProxy:
         head = await reader.readuntil(b"\r\n\r\n")
         lines = head.decode("latin-1").split("\r\n")
         method, path, _ = lines[0].split(" ", 2)
-        headers = {k.lower(): v.strip() for k, _, v in (l.partition(":") for l in lines[1:] if l)}
-        body = await reader.readexactly(int(headers.get("content-length", "0")))
+        length = next((x for x in lines[1:] if x.lower().startswith("content-length:")), ":0")
+        body = await reader.readexactly(int(length.partition(":")[2]))
         self.requests.append((method, path, head + body))
         what = self._fault(method, path)
         if self.forbid(method):

@@ -14,7 +14,7 @@ from moto.server import ThreadedMotoServer
 
 from core.backup.catalogue import Catalogue, CopyState, entry_of
 from core.backup.delivery import Outcome, Require, deliver, outcome
-from core.backup.destinations import LocalDirectory
+from core.backup.destinations import Destination, LocalDirectory
 from core.backup.errors import AlreadyStoredError, CorruptCopyError, DestinationError
 from core.backup.files import sha256_of
 from core.backup.object_store import ObjectStore
@@ -196,7 +196,7 @@ async def test_one_destination_that_fails_does_not_fail_the_other_and_is_tried_a
     async def save(entry: object) -> None:
         saved.append(entry)
 
-    places = {
+    places: dict[str, Destination] = {
         "disk": LocalDirectory("disk", tmp_path / "disk"),
         "cloud": cloud.store(patience=0.3),
     }
