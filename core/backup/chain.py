@@ -21,8 +21,7 @@ from core.backup.records import (
     Line,
     Position,
     digest,
-    in_order,
-    position,
+    placed,
 )
 from core.backup.state import Known
 
@@ -88,9 +87,7 @@ def differences(
     """
     known = iter(parent)
     before = next(known, None)
-    for record in in_order(current, "the installation's records"):
-        assert not isinstance(record, Gone)
-        here = position(record)
+    for here, record in placed(current, "the installation's records"):
         while before is not None and before.position < here:
             yield _tombstone(before.position)
             before = next(known, None)
@@ -110,8 +107,11 @@ def _tombstone(where: Position) -> Gone:
     return Gone(KIND_NAMES[where.rank], where.key)
 
 
-def fold(archives: Sequence[Iterable[Line]]) -> Iterator[AnyRecord]:
-    """The state after the last of `archives` (full first), in order."""
+def fold(archives: Sequence[Iterable[tuple[Position, Line]]]) -> Iterator[AnyRecord]:
+    """The state after the last of `archives` (full first, each as `records.placed` gives it)."""
+    if len(archives) == 1:
+        yield from (line for _, line in archives[0] if not isinstance(line, Gone))
+        return
     ages = [_aged(lines, -age) for age, lines in enumerate(archives)]
     done: Position | None = None
     for where, _, line in heapq.merge(*ages, key=lambda item: item[:2]):
@@ -122,6 +122,6 @@ def fold(archives: Sequence[Iterable[Line]]) -> Iterator[AnyRecord]:
             yield line
 
 
-def _aged(lines: Iterable[Line], age: int) -> Iterator[tuple[Position, int, Line]]:
-    for line in lines:
-        yield position(line), age, line
+def _aged(lines: Iterable[tuple[Position, Line]], age: int) -> Iterator[tuple[Position, int, Line]]:
+    for where, line in lines:
+        yield where, age, line

@@ -19,7 +19,7 @@ from core.backup.errors import BackupError
 from core.backup.files import create_exclusive, sync_folder
 from core.backup.header import BackupType, Header, new_archive_id
 from core.backup.keyring import KeyRing
-from core.backup.records import AnyRecord, Gone, Line, Seed, digest, encode, in_order, position
+from core.backup.records import AnyRecord, Line, Seed, digest, encode, placed
 from core.backup.state import Known, StateWriter, read_state
 from core.events import iso_utc
 
@@ -125,8 +125,7 @@ def _lines(
         for line in differences(known, snapshot.records, after.add):
             yield line, encode(line)
         return
-    for record in in_order(snapshot.records, "the installation's records"):
-        assert not isinstance(record, Gone)
+    for where, record in placed(snapshot.records, "the installation's records"):
         text = encode(record)
-        after.add(position(record), digest(record, text))
+        after.add(where, digest(record, text))
         yield record, text

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import msgspec
 
@@ -18,7 +18,7 @@ from core.backup.errors import RecordError
 
 DIGEST_BYTES = 16
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,99}")
-_LARGEST = 10**100
+_MOST_BITS = 332  # 100 digits at most
 
 
 class Whole(int):
@@ -27,7 +27,7 @@ class Whole(int):
     __slots__ = ()
 
 
-class Position(msgspec.Struct, frozen=True, order=True):
+class Position(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """Where a record stands: the rank of its kind, then its key, compared by code points."""
 
     rank: int
@@ -42,9 +42,10 @@ class Record(
     tag_field="kind",
     forbid_unknown_fields=True,
     omit_defaults=True,
+    gc=False,
 ):
-    """A fact of the installation. `OBSERVED` fields say when it was looked at: kept, but no
-    change by themselves."""
+    """A fact of the installation. `OBSERVED` fields, always the last ones, say when it was looked
+    at: kept, but no change by themselves."""
 
     RANK: ClassVar[int]
     OBSERVED: ClassVar[tuple[str, ...]] = ()
@@ -296,9 +297,9 @@ _RANK_OF = {name: rank for rank, name in enumerate(KIND_NAMES)}
 
 def _encode_whole(value: object) -> str:
     if isinstance(value, Whole):
-        if not -_LARGEST < value < _LARGEST:
-            raise RecordError("An integer of more than 100 digits has no place in a backup.")
-        return str(int(value))
+        if value.bit_length() > _MOST_BITS:
+            raise RecordError("An integer of more than 332 bits has no place in a backup.")
+        return int.__repr__(value)
     raise NotImplementedError(f"{type(value).__name__} has no place in a backup")
 
 
@@ -310,6 +311,14 @@ def _decode_whole(kind: type, value: object) -> object:
 
 _ENCODER = msgspec.json.Encoder(enc_hook=_encode_whole)
 _DECODER = msgspec.json.Decoder(Line, dec_hook=_decode_whole)
+_OBSERVED_MARKS = tuple(
+    tuple(
+        f',"{kind.__struct_encode_fields__[kind.__struct_fields__.index(name)]}":"'.encode()
+        for name in kind.OBSERVED
+    )
+    for kind in KINDS
+)
+_L = TypeVar("_L", bound=Line)
 
 
 def encode(line: Line) -> bytes:
@@ -340,25 +349,31 @@ def position(line: Line) -> Position:
 
 def digest(record: AnyRecord, encoded: bytes | None = None) -> bytes:
     """blake2b of a record without its observation times. `encoded` is its line, if at hand."""
-    if record.OBSERVED:
-        blank = {name: Whole(0) for name in record.OBSERVED}
-        encoded = _ENCODER.encode(msgspec.structs.replace(record, **blank))
-    return blake2b(encoded or encode(record), digest_size=DIGEST_BYTES).digest()
+    line = encoded or encode(record)
+    if marks := _OBSERVED_MARKS[record.RANK]:
+        end = len(line) - 1
+        for mark in marks:
+            # In a JSON string every quote is escaped, so a mark is the field and nothing else.
+            if (at := line.find(mark)) >= 0:
+                end = at
+                break
+        line = line[:end]
+    return blake2b(line, digest_size=DIGEST_BYTES).digest()
 
 
-def in_order(lines: Iterable[Line], name: str) -> Iterator[Line]:
-    """The same lines. Raises RecordError where one does not stand after the one before it: out of
-    order, or twice."""
-    before: Position | None = None
+def placed(lines: Iterable[_L], name: str) -> Iterator[tuple[Position, _L]]:
+    """The lines with their positions. Raises RecordError where one does not stand after the one
+    before it: out of order, or twice."""
+    before = Position(-1, ())
     for number, line in enumerate(lines, 1):
         here = position(line)
-        if before is not None and here <= before:
+        if here <= before:
             raise RecordError(
                 f"{name}, line {number}: {KIND_NAMES[here.rank]} {'/'.join(here.key)} does not "
                 "stand after the record before it."
             )
         before = here
-        yield line
+        yield here, line
 
 
 def sort_records(records: Iterable[AnyRecord]) -> list[AnyRecord]:

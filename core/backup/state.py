@@ -31,7 +31,8 @@ class Known(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(Known)
+_DECODER = msgspec.msgpack.Decoder(list[Known])
+_FRAME = 4096  # records
 
 
 class StateWriter:
@@ -41,12 +42,12 @@ class StateWriter:
         self._path = path
         self._temporary = path.with_name(f"{path.name}.tmp")
         self._check = hashlib.sha256()
-        self._buffer = bytearray()
+        self._frame: list[Known] = []
         descriptor = os.open(
             self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
         )
         self._file = os.fdopen(descriptor, "wb")
-        self._buffer += _MAGIC + archive_id.encode()
+        self._write(_MAGIC + archive_id.encode())
 
     def __enter__(self) -> Self:
         return self
@@ -63,9 +64,8 @@ class StateWriter:
 
     def add(self, position: Position, digest: bytes) -> None:
         """The next record of the archive's state."""
-        entry = _ENCODER.encode(Known(position, digest))
-        self._buffer += len(entry).to_bytes(4, "big") + entry
-        if len(self._buffer) >= 1024 * 1024:
+        self._frame.append(Known(position, digest))
+        if len(self._frame) == _FRAME:
             self._flush()
 
     def finish(self) -> None:
@@ -77,9 +77,13 @@ class StateWriter:
         self._temporary.rename(self._path)
 
     def _flush(self) -> None:
-        self._check.update(self._buffer)
-        self._file.write(self._buffer)
-        self._buffer.clear()
+        frame = _ENCODER.encode(self._frame)
+        self._write(len(frame).to_bytes(4, "big") + frame)
+        self._frame.clear()
+
+    def _write(self, part: bytes) -> None:
+        self._check.update(part)
+        self._file.write(part)
 
 
 def read_state(path: Path, archive_id: str) -> Iterator[Known] | None:
@@ -117,8 +121,8 @@ def _known(file: BinaryIO, end: int) -> Iterator[Known]:
         at = file.tell()
         while at < end:
             length = int.from_bytes(file.read(4), "big")
-            known = _DECODER.decode(file.read(length))
-            if len(known.digest) != DIGEST_BYTES:
-                raise CatalogueError("The state of the last backup is not in its format.")
+            for known in _DECODER.decode(file.read(length)):
+                if len(known.digest) != DIGEST_BYTES:
+                    raise CatalogueError("The state of the last backup is not in its format.")
+                yield known
             at += 4 + length
-            yield known

@@ -26,10 +26,11 @@ from core.backup.records import (
     Gone,
     LedgerCheckpoint,
     Line,
+    Position,
     Seed,
     Wallet,
     decode,
-    in_order,
+    placed,
 )
 
 
@@ -41,13 +42,13 @@ class Verified(msgspec.Struct, frozen=True):
     tombstones: int
 
 
-def read_lines(archive: Archive) -> Iterator[Line]:
-    """An archive's records, every chunk having been verified before the first.
+def read_lines(archive: Archive) -> Iterator[tuple[Position, Line]]:
+    """An archive's records and where they stand, all chunks verified before the first.
 
     Raises DamagedArchiveError, RecordError.
     """
     lines = (decode(text, archive.name, at) for at, text in enumerate(archive.lines(), 1))
-    return in_order(lines, archive.name)
+    return placed(lines, archive.name)
 
 
 def verify(archive: Archive, sha256: str | None = None) -> Verified:
@@ -65,7 +66,7 @@ def verify(archive: Archive, sha256: str | None = None) -> Verified:
         )
     upserts = dict.fromkeys(KIND_NAMES, 0)
     tombstones = 0
-    for line in read_lines(archive):
+    for _, line in read_lines(archive):
         if isinstance(line, Gone):
             tombstones += 1
         else:

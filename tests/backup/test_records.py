@@ -20,13 +20,13 @@ from core.backup.records import (
     decode,
     digest,
     encode,
-    in_order,
+    placed,
     position,
     sort_records,
 )
 from tests.backup.installation import installation
 
-whole = st.builds(Whole, st.integers(-(10**100) + 1, 10**100 - 1))
+whole = st.builds(Whole, st.integers(-(2**332) + 1, 2**332 - 1))
 st.register_type_strategy(Whole, whole)
 records = st.one_of(*(st.builds(kind) for kind in KINDS))
 
@@ -70,6 +70,12 @@ def test_observation_times_do_not_make_a_change_and_anything_else_does(
         assert digest(record) == digest(decode_record(encode(record)))
 
 
+def test_observation_times_are_the_last_fields_of_their_record() -> None:
+    for kind in KINDS:
+        fields = kind.__struct_fields__
+        assert fields[len(fields) - len(kind.OBSERVED) :] == kind.OBSERVED
+
+
 def decode_record(text: bytes) -> AnyRecord:
     found = decode(text, "x", 1)
     assert not isinstance(found, Gone)
@@ -101,17 +107,17 @@ def test_what_is_no_record_is_refused_with_file_and_line(text: bytes) -> None:
 
 
 def test_an_integer_beyond_any_chain_is_refused_when_written() -> None:
-    huge = Whole(10**100)
-    with pytest.raises(RecordError, match="100 digits"):
+    huge = Whole(2**332)
+    with pytest.raises(RecordError, match="332 bits"):
         encode(Balance(agent="a", chain="c", symbol="s", amount=huge))
 
 
 def test_records_out_of_order_or_twice_are_refused() -> None:
     found = installation()
-    assert list(in_order(found, "x")) == found
+    assert [line for _, line in placed(found, "x")] == found
     for wrong in ([*found, found[-1]], found[::-1]):
         with pytest.raises(RecordError, match="does not stand after"):
-            list(in_order(wrong, "x"))
+            list(placed(wrong, "x"))
 
 
 def test_names_are_ordered_by_code_point_as_databases_order_them() -> None:
