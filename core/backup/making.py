@@ -15,7 +15,7 @@ import msgspec
 from core.backup.archive import ArchiveWriter, Sealed, new_salts
 from core.backup.catalogue import Catalogue, Entry
 from core.backup.chain import LONGEST, differences
-from core.backup.errors import BackupError
+from core.backup.errors import BackupError, ChainError
 from core.backup.files import create_exclusive, sync_folder
 from core.backup.header import BackupType, Header, new_archive_id
 from core.backup.keyring import KeyRing
@@ -110,8 +110,11 @@ def _base(
     parent = catalogue.newest_durable(ring.install_id)
     if parent is None:
         return None, None, "there is no backup yet to build upon"
-    if len(catalogue.chain_of(parent.id)) >= LONGEST:
-        return None, None, f"the chain has its {LONGEST} archives"
+    try:
+        if len(catalogue.chain_of(parent.id)) >= LONGEST:
+            return None, None, f"the chain has its {LONGEST} archives"
+    except ChainError as error:
+        return None, None, str(error)
     known = read_state(state_path(folder, parent.id), parent.id)
     if known is None:
         return None, None, f"what {parent.id} held is not known here any more"

@@ -120,6 +120,15 @@ def test_the_newest_of_seven_is_restored_and_the_eighth_is_a_full(workshop: Work
     assert "7 archives" in eighth.note
 
 
+def test_upon_a_chain_that_is_broken_nothing_is_built(workshop: Workshop) -> None:
+    full = workshop.make(installation(("alpha",)))
+    workshop.make(installation(("beta",)))
+    workshop.catalogue = workshop.catalogue.without(full.sealed.header.id)
+    made = workshop.make(installation(("gamma",)))
+    assert made.sealed.header.type is FULL
+    assert full.sealed.header.id in made.note
+
+
 def test_a_missing_parent_is_refused_by_name(workshop: Workshop) -> None:
     workshop.make(installation(("alpha",)))
     middle = workshop.make(installation(("beta",)))

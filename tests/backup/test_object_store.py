@@ -40,19 +40,19 @@ class Cloud:
 
     def __init__(self, proxy: FaultyProxy, port: int, bucket: str) -> None:
         self.proxy = proxy
-        self._port = port
-        self._bucket = bucket
+        self.endpoint = f"http://127.0.0.1:{port}"
+        self.bucket = bucket
 
     def store(self, *, write_only: bool = False, patience: float = 5.0) -> ObjectStore:
         options = {
             "region": "us-east-1",
-            "endpoint": f"http://127.0.0.1:{self._port}",
+            "endpoint": self.endpoint,
             "access_key_id": "test",
             "secret_access_key": SECRET_ACCESS_KEY,
         }
         return ObjectStore(
             "cloud",
-            f"s3://{self._bucket}/install-1",
+            f"s3://{self.bucket}/install-1",
             options,
             write_only=write_only,
             patience=timedelta(seconds=patience),
@@ -284,6 +284,20 @@ async def test_neither_password_key_nor_a_record_reaches_the_bucket_in_the_clear
     for canary in (PASSWORD.encode(), KEY.reveal(), KEY.reveal().hex().encode(), b"canary-agent",
                    b"ciphertext of the seed", SECRET_ACCESS_KEY.encode(), b"0x0000"):  # fmt: skip
         assert canary not in sent
+
+
+async def test_credentials_come_from_the_environment(
+    cloud: Cloud, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id-of-the-environment")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)
+    options = {"region": "us-east-1", "endpoint": cloud.endpoint, "sse_kms_key_id": "key-1",
+               "server_side_encryption": "aws:kms"}  # fmt: skip
+    store = ObjectStore("cloud", f"s3://{cloud.bucket}", options, allow_http=True)
+    await store.put_note("one", b"note")
+    (put,) = (raw.lower() for method, _, raw in cloud.proxy.requests if method == "PUT")
+    assert b"credential=id-of-the-environment/" in put
+    assert b"x-amz-server-side-encryption: aws:kms" in put
 
 
 @pytest.mark.parametrize(
