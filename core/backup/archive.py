@@ -198,10 +198,12 @@ class Archive:
             ) from error
 
     def _stored_chunks(self) -> Iterator[tuple[int, bool, bytes]]:
-        self._file.seek(self._head.size)
-        number, stored = 0, self._read()
+        # By place and not by the file's own position: two readers may take turns.
+        number, at = 0, self._head.size
+        stored = self._read(at)
         while True:
-            following = self._read() if len(stored) == _STORED_CHUNK else b""
+            at += len(stored)
+            following = self._read(at) if len(stored) == _STORED_CHUNK else b""
             if len(stored) < TAG_BYTES:
                 raise DamagedArchiveError(self.name, f"chunk {number}", "the file is cut short")
             yield number, not following, stored
@@ -209,7 +211,8 @@ class Archive:
                 return
             number, stored = number + 1, following
 
-    def _read(self) -> bytes:
+    def _read(self, at: int) -> bytes:
+        self._file.seek(at)
         return self._file.read(_STORED_CHUNK)
 
 

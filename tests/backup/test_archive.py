@@ -239,3 +239,20 @@ def test_ids_of_one_millisecond_differ_and_say_their_time() -> None:
     assert len(ids) == 1000
     assert {i[:13] for i in ids} == {"019e7044-8800"}  # 1,780,000,000,000 in hexadecimal
     assert {i[14] for i in ids} == {"7"}
+
+
+def test_two_readers_of_one_archive_do_not_disturb_each_other() -> None:
+    raw, lines, _ = large(3)
+    archive = opened(raw)
+    pairs = list(zip(archive.lines(), archive.lines(), strict=True))
+    assert pairs == list(zip(lines, lines, strict=True))
+
+
+def test_a_file_that_changes_after_it_was_verified_is_noticed() -> None:
+    raw, _, start = large(3)
+    file = io.BytesIO(raw)
+    archive = open_archive(file, "x", KEY)
+    archive.verify()
+    file.getbuffer()[start + STORED_CHUNK + 9] ^= 1
+    with pytest.raises(DamagedArchiveError, match="chunk 1"):
+        list(archive.lines())

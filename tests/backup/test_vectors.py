@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +12,9 @@ import msgspec
 import pytest
 
 from core.backup.archive import measure, open_with_password, open_with_recovery_key
-from core.backup.keys import SecretKey, parse_recovery_text
-from core.backup.records import encode
+from core.backup.header import Header
+from core.backup.keys import Argon2Parameters, SecretKey, Slot, parse_recovery_text
+from core.backup.records import KIND_NAMES, encode, position
 from core.backup.verify import RestoredChain, verify
 from tests.backup.installation import Workshop, installation
 from tests.backup.make_vectors import Vectors
@@ -116,3 +119,18 @@ def test_the_opener_opens_what_bursar_writes_today(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     expected = [encode(record) for record in installation(names[6:])]
     assert out.read_bytes().splitlines() == expected
+
+
+def test_the_published_format_names_every_field_and_kind() -> None:
+    text = (ROOT / "docs" / "backup-format.md").read_text()
+    names = [*Header.__struct_encode_fields__, *Slot.__struct_encode_fields__, *KIND_NAMES,
+             *Argon2Parameters.__struct_encode_fields__]  # fmt: skip
+    assert [name for name in names if name not in text] == []
+
+
+def test_the_opener_orders_records_as_bursar_does() -> None:
+    opener = runpy.run_path(str(OPENER))
+    assert tuple(opener["RANKS"]) == KIND_NAMES
+    for record in installation():
+        where = position(record)
+        assert opener["place"](json.loads(encode(record))) == (where.rank, where.key)
