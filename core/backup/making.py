@@ -19,7 +19,7 @@ from core.backup.errors import BackupError, ChainError
 from core.backup.files import create_exclusive, sync_folder
 from core.backup.header import BackupType, Header, new_archive_id
 from core.backup.keyring import KeyRing
-from core.backup.records import AnyRecord, Line, Seed, digest, encode, placed
+from core.backup.records import AnyRecord, Seed, Wallet, digest, encode, placed
 from core.backup.state import Known, StateWriter, read_state
 from core.events import iso_utc
 
@@ -56,8 +56,7 @@ def make(
     An incremental with no parent, no sound state of it, or a chain at its longest becomes a full.
     Raises BackupError; then no archive and no state of it are left.
     """
-    parent, known, note = _base(folder, catalogue, ring) if wanted is not BackupType.FULL else (
-        None, None, "")  # fmt: skip
+    parent, known, note = _base(folder, catalogue, ring, wanted)
     archive_id = new_archive_id(now_ms, os.urandom(10))
     salt, prefix = new_salts()
     header = Header(
@@ -79,12 +78,10 @@ def make(
     try:
         with create_exclusive(path) as out, StateWriter(state, archive_id) as after:
             writer = ArchiveWriter(out, header, ring.key)
-            has_seed = False
-            for line, text in _lines(known, snapshot, after):
-                has_seed |= isinstance(line, Seed)
+            tally = _Tally()
+            for text in _lines(known, tally.count(snapshot.records), after):
                 writer.write(text)
-            if has_seed != (snapshot.seed_fingerprint is not None):
-                raise BackupError("The seed's ciphertext and its fingerprint go together.")
+            tally.check(snapshot)
             sealed = writer.finish()
             out.flush()
             os.fsync(out.fileno())
@@ -105,8 +102,11 @@ def state_path(folder: Path, archive_id: str) -> Path:
 
 
 def _base(
-    folder: Path, catalogue: Catalogue, ring: KeyRing
+    folder: Path, catalogue: Catalogue, ring: KeyRing, wanted: BackupType
 ) -> tuple[Entry | None, Iterator[Known] | None, str]:
+    """The parent, what it held, and why there is none where an incremental was wanted."""
+    if wanted is BackupType.FULL:
+        return None, None, ""
     parent = catalogue.newest_durable(ring.install_id)
     if parent is None:
         return None, None, "there is no backup yet to build upon"
@@ -122,13 +122,40 @@ def _base(
 
 
 def _lines(
-    known: Iterator[Known] | None, snapshot: Snapshot, after: StateWriter
-) -> Iterator[tuple[Line, bytes]]:
+    known: Iterator[Known] | None, records: Iterable[AnyRecord], after: StateWriter
+) -> Iterator[bytes]:
     if known is not None:
-        for line in differences(known, snapshot.records, after.add):
-            yield line, encode(line)
+        for line in differences(known, records, after.add):
+            yield encode(line)
         return
-    for where, record in placed(snapshot.records, "the installation's records"):
+    for where, record in placed(records, "the installation's records"):
         text = encode(record)
         after.add(where, digest(record, text))
-        yield record, text
+        yield text
+
+
+class _Tally:
+    """What the header promises, counted: an archive that breaks its word would never verify."""
+
+    def __init__(self) -> None:
+        self.wallets = 0
+        self.fingerprint: str | None = None
+
+    def count(self, records: Iterable[AnyRecord]) -> Iterator[AnyRecord]:
+        """The same records, counted as they pass."""
+        for record in records:
+            if isinstance(record, Wallet):
+                self.wallets += 1
+            elif isinstance(record, Seed):
+                self.fingerprint = record.fingerprint
+            yield record
+
+    def check(self, snapshot: Snapshot) -> None:
+        """Raises BackupError where the snapshot said something else."""
+        if self.wallets != snapshot.wallet_count:
+            raise BackupError(
+                f"The installation said {snapshot.wallet_count} wallets and gave {self.wallets}; "
+                "read both in one transaction."
+            )
+        if self.fingerprint != snapshot.seed_fingerprint:
+            raise BackupError("The seed's ciphertext and its fingerprint do not go together.")

@@ -14,7 +14,7 @@ from core.backup.archive import ArchiveWriter, open_archive
 from core.backup.chain import LONGEST, differences, fold, resolve
 from core.backup.errors import BackupError, ChainError, MissingParentError, RecordError
 from core.backup.header import BackupType
-from core.backup.making import Snapshot, make
+from core.backup.making import make
 from core.backup.records import (
     AgentEntry,
     AnyRecord,
@@ -199,9 +199,14 @@ def test_a_run_that_fails_leaves_neither_archive_nor_state(workshop: Workshop) -
     wrong = installation()[::-1]
     with pytest.raises(RecordError):
         workshop.make(wrong)
-    with pytest.raises(BackupError, match="go together"):
-        make(workshop.folder, Snapshot(installation(), 3, None), workshop.ring,
-             workshop.catalogue, FULL, workshop.now_ms)  # fmt: skip
+    good = snapshot(installation())
+    for wrong_word, message in (
+        (msgspec.structs.replace(good, seed_fingerprint=None), "go together"),
+        (msgspec.structs.replace(good, wallet_count=4), "said 4 wallets and gave 3"),
+    ):
+        with pytest.raises(BackupError, match=message):
+            make(workshop.folder, wrong_word, workshop.ring,
+                 workshop.catalogue, FULL, workshop.now_ms)  # fmt: skip
     with pytest.raises(BackupError, match="cannot be written"):
         make(workshop.folder / "nowhere", snapshot(installation()), workshop.ring,
              workshop.catalogue, FULL, workshop.now_ms)  # fmt: skip
