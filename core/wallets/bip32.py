@@ -15,7 +15,8 @@ from typing import Final
 import msgspec
 from coincurve import PrivateKey, PublicKey
 
-from core.chains.protocol import AddressError, decode_check, encode_check
+from core.chains.base58 import decode_check, encode_check
+from core.chains.protocol import AddressError
 from core.model import BursarError
 from core.wallets.secrets import SecretBytes
 
