@@ -8,6 +8,8 @@ and decides nothing, so that the store can say no in between.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
+from operator import ne
 from typing import NamedTuple
 
 import msgspec
@@ -69,6 +71,7 @@ class ChainBook:
         self.plan = self._plan(range(size), assets)
         self._planned: Sequence[int] | None = None  # the accounts known to be this plan's
         self.amounts: list[int | None] = [None] * size
+        self._all_known = False  # True: no amount is None, and none becomes so again
         self.blocks = [0] * size  # of the last change
         self.first_seen_ms = [0] * size
         self.changed_ms = [0] * size
@@ -107,6 +110,7 @@ class ChainBook:
     def restore(self, row: int, stored: StoredBalance) -> None:
         """Take over what the store remembers of a row."""
         self.amounts[row] = stored.amount
+        self._all_known = False
         self.blocks[row] = stored.block
         self.first_seen_ms[row] = stored.first_seen_ms
         self.changed_ms[row] = stored.changed_ms
@@ -127,6 +131,7 @@ class ChainBook:
     def adopt(self, row: int, other: ChainBook, other_row: int) -> None:
         """Take over a row of the book this one replaces."""
         self.amounts[row] = other.amounts[other_row]
+        self._all_known = False
         self.blocks[row] = other.blocks[other_row]
         self.first_seen_ms[row] = other.first_seen_ms[other_row]
         self.changed_ms[row] = other.changed_ms[other_row]
@@ -149,7 +154,9 @@ class ChainBook:
 
     def unread(self) -> int:
         """How many rows have no good last reading."""
-        return self.amounts.count(None) + sum(self.amounts[row] is not None for row in self.faults)
+        never = 0 if self._all_known else self.amounts.count(None)
+        self._all_known = not never
+        return never + sum(self.amounts[row] is not None for row in self.faults)
 
     def compare(self, plan: Plan, reading: Reading) -> Difference:
         """What the reading changes. Touches nothing."""
@@ -163,20 +170,22 @@ class ChainBook:
             cached = [None if row is None else self.amounts[row] for row in rows]
         replacements: list[Replacement] = []
         settled: list[tuple[int, int]] = []
-        if amounts != cached:
-            for row, new, old in zip(rows, amounts, cached, strict=True):
-                if new != old and new is not None and row is not None:
-                    told = self.untold.get(row, old)
-                    if told == new:
-                        settled.append((row, new))
-                    else:
-                        replacements.append(Replacement(row, told, new))
+        differing = list(compress(range(len(amounts)), map(ne, amounts, cached)))
+        for index in differing:
+            row, new = rows[index], amounts[index]
+            if new is not None and row is not None:
+                told = self.untold.get(row, cached[index])
+                if told == new:
+                    settled.append((row, new))
+                else:
+                    replacements.append(Replacement(row, told, new))
         if self.untold:
             for row, new, old in zip(rows, amounts, cached, strict=True):
                 if row is not None and row in self.untold and new is not None and new == old:
                     replacements.append(Replacement(row, self.untold[row], new))
         faults: list[Fault] = []
-        if None in amounts:
+        # Where every row has a figure, a row without one now is among those that differ.
+        if not self._all_known or any(amounts[index] is None for index in differing):
             faults = [
                 Fault(row, reading.reasons.get(index, "not read"))
                 for index, (row, new) in enumerate(zip(rows, amounts, strict=True))

@@ -8,16 +8,17 @@ read and shown, keys meanwhile, memory, a cycle beside its reads, and growth.
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import random
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import NamedTuple
 
@@ -162,24 +163,29 @@ def desk_on(config: Path, folder: Path) -> Iterator[Child]:
 
 @contextmanager
 def changing(anvil: Anvil, fleet: Fleet, period_s: float) -> Iterator[None]:
-    """One wallet in a hundred gets another balance in every block, a block each period."""
-    stop = threading.Event()
-
-    def change() -> None:
-        turn = 0
-        while not stop.wait(period_s):
-            turn += 1
-            moved = fleet.wallets[turn % 100 :: 100]
-            anvil.set_native(dict.fromkeys(moved, 10**18 + turn))
-            anvil.mine()
-
-    thread = threading.Thread(target=change)
-    thread.start()
+    """One wallet in a hundred gets another balance in every block, a block each period. In a
+    process of its own: here it would hold up the clock of the keys."""
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    node = (anvil.url, anvil.executable)
+    changer = context.Process(target=change, args=(*node, fleet.wallets, period_s, stop))
+    changer.start()
     try:
         yield
     finally:
         stop.set()
-        thread.join()
+        changer.join()
+
+
+def change(
+    url: str, executable: Path, wallets: Sequence[bytes], period_s: float, stop: Event
+) -> None:
+    """The changer's process."""
+    anvil, turn = Anvil(url, executable), 0
+    while not stop.wait(period_s):
+        turn += 1
+        anvil.set_native(dict.fromkeys(wallets[turn % 100 :: 100], 10**18 + turn))
+        anvil.mine()
 
 
 def key_to_paint(line: PtyTerminal) -> list[float]:
