@@ -155,7 +155,9 @@ def standing(row: Row, now_ms: int) -> str:
                 return "not monitored"
             if view.due is None:
                 return "not read yet"
-            return to_threshold(view) if view.eta_s is not None else "not rising"
+            if view.eta_s is not None:
+                return to_threshold(view)
+            return "not rising" if view.rate_per_minute is not None else f"idle {age}".rstrip()
 
 
 def under_way(row: Row) -> str:
@@ -208,9 +210,8 @@ def alarm(
         age = spoken(now_ms - first.since_ms)
         return [
             (f"{signs.problem} STUCK: {name(first)}, {age} under way{more}. ", PROBLEM),
-            ("Ask whoever pays by the key (y), then d done or x failed: it never ends by itself.",
-             ""),
-        ]  # fmt: skip
+            ("Ask whoever pays by its key (y), then d or x.", ""),
+        ]
     if unset and not empty:
         return [(f"{signs.warning} {HOW_TO_SET}", WARNING)]
     if health.warnings:
@@ -226,8 +227,9 @@ def health_words(health: SettlementHealth | None) -> str:
     return f"engine: {text.safe(health.engine)}{failed}"
 
 
-def detail(row: Row, now_ms: int, signs: text.Glyphs) -> Words:
-    """Everything of a row in a few lines, every figure whole."""
+def detail(row: Row, now_ms: int, signs: text.Glyphs, width: int) -> Words:
+    """Everything of a row in a few lines of `width` cells, every figure whole; only the key is
+    elided where it does not fit (`y` copies it)."""
     view, peer, dot = row.view, row.peer, f" {signs.dot} "
     words: Words = [(f"{name(view)}  ", "bold"), (_state_words(row, now_ms), STYLES[tone(row)])]
     lines: list[str] = []
@@ -252,13 +254,14 @@ def detail(row: Row, now_ms: int, signs: text.Glyphs) -> Words:
         lines.append(dot.join(levels))
     said = [part for part in (under_way(row), last_settled(view, now_ms)) if part]
     if view.idempotency_key and row.lane is not Lane.IDLE:
-        said.append(f"key {text.safe(view.idempotency_key)}")
+        room = max(13, width - len(dot.join(said)) - len(dot) - 4)
+        said.append(f"key {text.elide(text.safe(view.idempotency_key), room, signs.cut)}")
     lines.append(dot.join(said))
-    words.append(("\n" + "\n".join(lines), DIM))
     trouble = [text.safe(part) for part in (view.trouble, view.reason) if part]
     if trouble:
-        words.append((f"\n{signs.warning} {dot.join(dict.fromkeys(trouble))}",
-                      WARNING if row.lane is not Lane.IDLE or view.trouble else DIM))  # fmt: skip
+        loud = WARNING if row.lane is not Lane.IDLE or view.trouble else DIM
+        words.append((f"\n{signs.warning} {dot.join(dict.fromkeys(trouble))}", loud))
+    words.append(("\n" + "\n".join(lines), DIM))
     return words
 
 

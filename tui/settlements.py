@@ -215,8 +215,8 @@ def _nearest(row: Row) -> tuple[bool, int, SettlementKey]:
     view = row.view
     if view.threshold is None:
         return True, 0, row.key
-    share = 100 if view.threshold == 0 else share_percent(view)
-    return False, -(share or 0), row.key
+    share = 1_000_000 if not view.threshold else (view.due or 0) * 1_000_000 // view.threshold
+    return False, -share, row.key
 
 
 # --- filter --------------------------------------------------------------------------------

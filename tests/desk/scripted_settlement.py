@@ -97,9 +97,9 @@ def walked(view: SettlementPairView, command: SettlementCommand, now_ms: int) ->
     edit = msgspec.structs.replace
     match command:
         case SetThreshold(level=level):
-            if not level.isdecimal():
-                raise CommandRefusedError(f"{level!r} is above the credit limit")
-            return edit(view, threshold=Amount(int(level)), unmonitored="")
+            if level.endswith("%"):
+                raise CommandRefusedError(f"{level} is above the credit limit")
+            return edit(view, threshold=Amount(int(level or 700_000)), unmonitored="")
         case StartSettlement(amount=amount):
             _must_be(view, PENDING, "start")
             whole = Amount((view.due or 0) - view.settle_to)

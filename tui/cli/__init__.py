@@ -15,7 +15,7 @@ import typer
 
 from core.config import ConfigError
 from core.model import BursarError
-from tui.cli import balances, ledger, setup, wallets
+from tui.cli import balances, ledger, settlements, setup, wallets
 from tui.cli.context import Exit, context, fail
 
 EPILOG = (
@@ -32,6 +32,7 @@ app = typer.Typer(
 )
 app.add_typer(wallets.app, name="wallets")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(settlements.app, name="settlements")
 setup.register(app)
 balances.register(app)
 

@@ -33,6 +33,13 @@ LEDGER_HELP = (
     ("-token:eur", "a minus turns a term round"),
     ("any other text", "anywhere in peer or token"),
 )
+SETTLEMENT_HELP = (
+    ("peer:acme* token:usd", "words of a field; by comma: any of them, * for anything"),
+    ("state:pending", "idle, pending, progress or stuck; also side:payable"),
+    ("stuck  unmonitored", "under way for too long; without a threshold"),
+    ("-token:eur", "a minus turns a term round"),
+    ("any other text", "anywhere in peer or token"),
+)
 SIGNS_HELP = (
     ("~ behind a figure", "its last reading failed: the figure is the last one known"),
     ("~ before a total", "unknown balances are left out of it"),
@@ -66,6 +73,8 @@ class HelpScreen(ModalScreen[None]):
             sections += [("Filter", list(FILTER_HELP)), ("Signs", list(SIGNS_HELP))]
         if screen.PATH == ("Ledger",):
             sections.append(("Filter", list(LEDGER_HELP)))
+        if screen.PATH == ("Settlement",):
+            sections.append(("Filter", list(SETTLEMENT_HELP)))
         if screen.desk.options.read_only:
             words = [("--read-only", "this desk has no key that gives the engine a command")]
             sections.append(("Read-only", words))

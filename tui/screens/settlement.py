@@ -33,6 +33,7 @@ class SettlementScreen(DeskScreen):
     """The board, an alarm over it where one is due, and the row under the cursor in full."""
 
     PATH = ("Settlement",)
+    AUTO_FOCUS = ""  # the board knows which lane needs an eye
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("E", "explain", "explain", id="settlement.explain"),
         Binding("slash", "filter", "filter", key_display="/", id="filter"),
@@ -82,7 +83,7 @@ class SettlementScreen(DeskScreen):
         """Lanes or list, by the width."""
         super().on_resize()
         self.board.use_lanes(self.app.size.width >= WIDE, self.session.now_ms())
-        self._say_where()
+        self._redraw_words()
 
     @property
     def board(self) -> SettlementBoard:
@@ -136,7 +137,9 @@ class SettlementScreen(DeskScreen):
         row = self.row
         self._write(
             "settlement-detail",
-            settlement_words.detail(row, now_ms, signs) if row is not None else [],
+            settlement_words.detail(row, now_ms, signs, self.app.size.width - 4)
+            if row is not None
+            else [],
         )
         self._say_where()
 
@@ -149,13 +152,14 @@ class SettlementScreen(DeskScreen):
         signs = self.desk.signs
         words: settlement_words.Words = []
         if len(self._shown) != self._counts.total:
-            words.append((f"{text.count(len(self._shown))} of ", ""))
-        words += settlement_words.summary(self._counts, signs)
+            words.append((f"{text.count(len(self._shown))}/{text.count(self._counts.total)}  ", ""))
         if self._filter_wrong:
-            words.append((f"   {signs.problem} {self._filter_wrong}", "$error"))
+            words.append((f"{signs.problem} {self._filter_wrong}   ", "$error"))
         elif self._filter:
-            words += [("   filter: ", "$desk-dim"),
-                      (text.clip(text.safe(self._filter), 30, signs.cut), "$accent")]  # fmt: skip
+            words += [("filter: ", "$desk-dim"),
+                      (text.clip(text.safe(self._filter), 30, signs.cut), "$accent"),
+                      ("   ", "")]  # fmt: skip
+        words += settlement_words.summary(self._counts, signs)
         words.append((f"   {settlement_words.health_words(self.session.settlement)}", "$desk-dim"))
         self.note(*words)
 

@@ -24,6 +24,9 @@ from tui.screens.forms import FormError
 from tui.settlement_words import LANE_NAMES, name, units
 from tui.settlements import Lane, Row
 
+CONFIGURED = "configured"
+"""What is written for a threshold to go back to the configuration."""
+
 
 async def explain(screen: DeskScreen, view: SettlementPairView) -> None:
     """Ask the engine why, and show its sentences."""
@@ -137,13 +140,13 @@ async def set_threshold(screen: DeskScreen, row: Row | None) -> None:
         command = SetThreshold(peer, token, level, values["reason"])
         return command, _threshold_sentence(command, row)
 
-    at = "" if view is None or view.threshold is None else units(view.threshold)
+    at = "" if view is None or view.threshold is None else f"now {units(view.threshold)}; "
     form = Form(
         "Threshold" if view is None else f"Threshold of {name(view)}",
         [
             Field("scope", "for whom", "default" if view is None else "pair",
                   "pair, peer or default"),
-            Field("level", "level", at, 'base units, or a share of the limit such as 80%'),
+            Field("level", "level", placeholder=f"{at}base units, 80%, or configured"),
             Field("reason", "reason", placeholder="optional; kept in the events"),
         ],
         build,
@@ -191,13 +194,19 @@ def _base_units(level: str, row: Row | None) -> int | None:
 
 
 def _level(words: str) -> str:
-    """A level as the engine takes it; blanks and thousands marks taken out. Raises what the
-    settlement room says of one that is none."""
+    """A level as the engine takes it, thousands marks taken out; "" for the word `configured`.
+    Raises what the settlement room says of one that is none."""
     level = words.replace(",", "").replace("_", "").replace(" ", "")
-    if level:
-        from core.settlement.thresholds import parse
+    if not level:
+        raise FormError(
+            "write base units, a share of the credit limit such as 80%, or configured to go back "
+            "to what the configuration says"
+        )
+    if level.lower() == CONFIGURED:
+        return ""
+    from core.settlement.thresholds import parse
 
-        parse(level, "the level")
+    parse(level, "the level")
     return level
 
 

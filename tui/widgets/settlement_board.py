@@ -234,9 +234,9 @@ def _heading(key: str, words: str, stuck: int, signs: text.Glyphs) -> Item:
 
 def _item(row: Row, now_ms: int, signs: text.Glyphs) -> Item:
     view, tone = row.view, settlement_words.tone(row)
-    peer = text.safe(view.peer)
+    peer = short = text.safe(view.peer)
     if view.direction == "payable":
-        peer = f"{text.clip(peer, 7, signs.cut)} (we owe)"
+        peer, short = f"{peer} (we owe)", f"{text.clip(peer, 7, signs.cut)} we owe"
     share = f"{settlement_words.share_bar(view, BAR, signs)} {settlement_words.share(view):>6}"
     if view.threshold is None:
         share = "no threshold"
@@ -246,7 +246,7 @@ def _item(row: Row, now_ms: int, signs: text.Glyphs) -> Item:
         _id(row),
         (
             Cell(settlement_words.glyph(row, signs), tone),
-            Cell(peer, Tone.STRONG),
+            Cell(peer, Tone.STRONG, short),
             Cell(text.symbol(view.token)),
             Cell(settlement_words.standing(row, now_ms), tone),
             Cell(share, Tone.DIM if view.threshold is None else tone),

@@ -47,8 +47,6 @@ def card_of(row: Row, width: int, now_ms: int, signs: text.Glyphs) -> Card:
     figures = [f"headroom {settlement_words.headroom(row, 18, signs.cut)}"]
     if view.threshold is not None:
         figures.append(settlement_words.rate(view))
-        if (coming := settlement_words.to_threshold(view)) != "-":
-            figures.append(coming)
     while len(figures) > 1 and text.cells(dot.join(figures)) > room:
         figures.pop(1)
     last = [settlement_words.under_way(row) or settlement_words.last_settled(view, now_ms)]
@@ -88,7 +86,6 @@ class SettlementLane(ScrollView, can_focus=True):
         & > .lane--warning { color: $warning; }
         & > .lane--problem { color: $error; text-style: bold; }
         & > .lane--stuck { color: $error; text-style: bold reverse; }
-        & > .lane--cursor { background: $panel; }
         &:focus > .lane--title { color: $accent; text-style: bold underline; }
         &:focus > .lane--cursor { background: $desk-cursor; }
     }
