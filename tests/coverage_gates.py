@@ -12,7 +12,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-GATES = {"core/backup/": 85, "core/balances/": 90, "core/chains/": 80, "core/store/": 85}
+GATES = {
+    "core/balances/": 90,
+    "core/ledger/": 90,
+    "core/accounting/": 90,
+    "core/settlement/": 85,
+    "core/backup/": 85,
+    "core/wallets/": 85,
+    "core/chains/": 80,
+    "core/store/": 85,
+}
 
 
 def main() -> int:
