@@ -41,12 +41,13 @@ class Shot(NamedTuple):
 
 
 SHOTS = (
-    Shot("fleet", (160, 44)),
+    Shot("fleet", (160, 44), keys=("j",) * 7),
     Shot("fleet-80x24", (80, 24)),
     Shot("fleet-light", theme="bursar-light"),
     Shot("fleet-problems", keys=("exclamation_mark",)),
     Shot("fleet-deuteranopia", theme="bursar-deuteranopia"),
-    Shot("wallet", keys=("enter",)),
+    Shot("wallet", keys=(*("j",) * 7, "enter")),
+    Shot("settlement", (160, 44), keys=("2",)),
     Shot("ledger", (160, 44), keys=("3",)),
     Shot("ledger-transfers", keys=("3", "enter")),
     Shot("endpoints", keys=("5",)),
@@ -122,6 +123,10 @@ class _Kept:
         """Nothing: the one who made the engine closes it."""
 
 
+LIVED_S = 60.0
+"""How long the simulated fleet lives before its pictures are taken: a settlement is stuck then."""
+
+
 async def _demo(folder: Path) -> None:
     from core.demo.setup import host_demo
 
@@ -133,6 +138,7 @@ async def _demo(folder: Path) -> None:
         async for _ in api.updates(0, 0):  # one sweep of every chain, so that rows are known
             if all(chain.swept_ms for chain in (await api.state()).chains):
                 break
+        await asyncio.sleep(LIVED_S)
 
         async def connect() -> EngineApi:
             return _Kept(api)
