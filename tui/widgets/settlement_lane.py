@@ -51,7 +51,7 @@ def card_of(row: Row, width: int, now_ms: int, signs: text.Glyphs) -> Card:
         figures.pop(1)
     last = [settlement_words.under_way(row) or settlement_words.last_settled(view, now_ms)]
     last_tone = "dim"
-    if view.trouble:
+    if view.trouble and row.lane is not Lane.IN_PROGRESS:
         last, last_tone = [text.safe(view.trouble)], "warning"
     elif view.threshold is None:
         last = [text.safe(view.unmonitored)]
