@@ -21,7 +21,7 @@ def home_of(path: Path, settlement: str = SETTLEMENT) -> Home:
     return home
 
 
-async def state_of(home: Home, peer: str = "p") -> dict[str, str]:
+async def state_of(home: Home, peer: str = "p") -> dict[str, object]:
     listed = await home.run("settlements", "list", "--filter", f"peer:{peer} token:usd", "--json")
     [row] = listed.json()
     return dict(row)
@@ -36,7 +36,7 @@ async def test_a_settlement_is_started_failed_started_again_and_completed_in_par
     assert (asked["state"], asked["currentBalance"], asked["threshold"], asked["sharePercent"]) == (
         "SETTLEMENT_PENDING", "1000", "900", 111,
     )  # fmt: skip
-    key = asked["idempotencyKey"]
+    key = str(asked["idempotencyKey"])
 
     early = await home.run("settlements", "complete", "p", "USD")
     assert early.code == 1

@@ -88,6 +88,7 @@ class SettlementLane(ScrollView, can_focus=True):
         & > .lane--stuck { color: $error; text-style: bold reverse; }
         &:focus > .lane--title { color: $accent; text-style: bold underline; }
         &:focus > .lane--cursor { background: $desk-cursor; }
+        &:ansi:focus > .lane--cursor { background: ansi_default; }
     }
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {
