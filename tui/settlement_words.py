@@ -15,6 +15,8 @@ from tui.widgets.list_table import Tone
 
 Words = list[tuple[str, str]]
 DIM, OK, WARNING, PROBLEM = "$desk-dim", "$success", "$warning", "bold $error"
+LOUD = "bold reverse $error"
+"""Seen without colours too."""
 STYLES = {
     Tone.PLAIN: "",
     Tone.DIM: DIM,
@@ -203,14 +205,14 @@ def alarm(
     if not health.running or health.error:
         why = text.safe(health.error) or "it does not say why"
         said = "settlements are NOT WATCHED" if not health.running else "the monitor has trouble"
-        return [(f"{signs.problem} {said}: {why}", PROBLEM)]
+        return [(f"{signs.problem} {said}: {why}", LOUD)]
     if stuck:
         first = stuck[0].view
         more = f" and {text.count(len(stuck) - 1)} more" if len(stuck) > 1 else ""
         age = spoken(now_ms - first.since_ms)
         return [
-            (f"{signs.problem} STUCK: {name(first)}, {age} under way{more}. ", PROBLEM),
-            ("Ask whoever pays by its key (y), then d or x.", ""),
+            (f"{signs.problem} STUCK: {name(first)}, {age} under way{more}.", LOUD),
+            (" Ask whoever pays by its key (y), then d or x.", ""),
         ]
     if unset and not empty:
         return [(f"{signs.warning} {HOW_TO_SET}", WARNING)]

@@ -106,6 +106,21 @@ def test_lines_taken_out_put_twice_or_exchanged_are_found(
         assert verify(path).broken_line == place + 1
 
 
+def test_a_line_written_anew_with_a_hash_that_fits_it_is_found_at_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    first, one = encode_line(AuditHead(), {"action": "a"})
+    _, two = encode_line(one, {"action": "b"})
+    third, _ = encode_line(two, {"action": "c"})
+    forged, _ = encode_line(one, {"action": "x"})
+    path.write_bytes(first + forged + third)
+    check = verify(path)
+    assert (check.broken_line, check.head.number) == (3, 2)
+    assert "does not follow the line before" in check.reason
+    skipped, _ = encode_line(AuditHead(5, one.hash), {"action": "b"})
+    path.write_bytes(first + skipped)
+    assert verify(path).reason == "it is numbered 6 and follows 1"
+
+
 async def test_a_log_written_anew_or_cut_off_is_found_by_a_head_that_was_noted(
     tmp_path: Path,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -199,13 +200,16 @@ async def test_a_silence_can_be_ended_and_does_not_come_back(tmp_path: Path) -> 
         await w.keeper.observe([balance(10)])
         assert (await w.keeper.silence(2, 0, "no noise")).loud(START_MS)
         await w.keeper.observe([balance(500)])
+        await w.keeper.observe([balance(10)])
+        assert [view.loud(START_MS) for view in w.keeper.open_alerts()] == [True]
+        await w.keeper.observe([balance(500)])
     async with watch(tmp_path) as w:
         await w.keeper.observe([balance(10)])
         assert [view.loud(START_MS) for view in w.keeper.open_alerts()] == [True]
         with pytest.raises(AlertRefusedError, match="is not silenced"):
-            await w.keeper.silence(3, 0, "again")
+            await w.keeper.silence(4, 0, "again")
         with pytest.raises(AlertRefusedError, match="future"):
-            await w.keeper.silence(3, START_MS, "now")
+            await w.keeper.silence(4, START_MS, "now")
 
 
 @pytest.mark.parametrize(("reason", "word"), [("", "reason"), ("  ", "reason"), ("x" * 501, "500")])
@@ -269,14 +273,25 @@ async def test_an_alert_that_another_process_opened_is_not_opened_again(tmp_path
     async with watch(tmp_path) as w:
         other = SqliteStore(tmp_path / "bursar.db", "node-b")
         await other.open()
-        row = AlertRow(1, "low", "balance/7", 1, "balance-below", "agent-7", "warning", "theirs")
+        row = AlertRow(9, "low", "balance/7", 1, "balance-below", "agent-7", "warning", "theirs")
         assert await other.change_alerts([(row, ())]) == [[]]
         await other.close()
         await w.keeper.observe([balance(10), balance(10, account=8)])
-        assert [(v.id, v.message) for v in w.keeper.open_alerts()] == [
-            (1, "theirs"),
-            (2, "0.1 USDC on base, floor 1"),
-        ]
+        assert [(v.id, v.account) for v in w.keeper.open_alerts()] == [(2, 8), (9, 0)]
+        assert await w.told() == [OPENED]
+
+
+async def test_what_another_process_has_just_changed_is_not_changed_over_it(
+    tmp_path: Path,
+) -> None:
+    async with watch(tmp_path) as w:
+        await w.keeper.observe([balance(10)])
+        (row,) = (await w.store.alerts(0)).open
+        theirs = msgspec.structs.replace(row, version=2, acknowledged_by="bob", acknowledged_ms=1)
+        await w.store.change_alerts([(theirs, ())])
+        with pytest.raises(AlertRefusedError, match="has just changed"):
+            await w.keeper.acknowledge(1, "ada", "mine")
+        assert [view.acknowledged_by for view in w.keeper.open_alerts()] == ["bob"]
         assert await w.told() == [OPENED]
 
 

@@ -106,10 +106,16 @@ class SettlementBoard(Container):
         return self._lane().row
 
     def show(self, board: Board, counts: Counts, now_ms: int, *, empty: str) -> None:
-        """Draw these rows; `empty` says why where there are none."""
+        """Draw these rows; `empty` says why where there are none. The cursor goes with its
+        settlement into another lane."""
+        before = self.row
         self._board, self._counts, self._empty = board, counts, empty
         self._rows = {_id(row): row for lane in Lane for row in board.lane(lane)}
         self.tick(now_ms)
+        if before is None or _id(before) not in self._rows:
+            return
+        if self.row is None or self.row.key != before.key:
+            self.move_to(before.key)
 
     def tick(self, now_ms: int) -> None:
         """Draw what is seen; what did not change costs nothing."""
@@ -153,8 +159,8 @@ class SettlementBoard(Container):
         for lane in self.lanes:
             if lane.move_to(key):
                 self._last = lane.lane
-                if self.has_focus_within:
-                    lane.focus()
+                if self.screen.focused in self.lanes:
+                    self.screen.set_focus(lane)
 
     def take_focus(self) -> None:
         """The keys go to the list, or to the lane with the cursor."""

@@ -51,7 +51,7 @@ def card_of(row: Row, width: int, now_ms: int, signs: text.Glyphs) -> Card:
         figures.pop(1)
     last = [settlement_words.under_way(row) or settlement_words.last_settled(view, now_ms)]
     last_tone = "dim"
-    if view.trouble:
+    if view.trouble and row.lane is not Lane.IN_PROGRESS:
         last, last_tone = [text.safe(view.trouble)], "warning"
     elif view.threshold is None:
         last = [text.safe(view.unmonitored)]
@@ -88,6 +88,7 @@ class SettlementLane(ScrollView, can_focus=True):
         & > .lane--stuck { color: $error; text-style: bold reverse; }
         &:focus > .lane--title { color: $accent; text-style: bold underline; }
         &:focus > .lane--cursor { background: $desk-cursor; }
+        &:ansi:focus > .lane--cursor { background: ansi_default; }
     }
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {

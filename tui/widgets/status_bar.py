@@ -156,6 +156,11 @@ def ledger_parts(
     return [Part((("ledger", ""), (f"{glyph} {found.said}", tone)), rank=1)]
 
 
+def settlement_parts(stuck: int, signs: text.Glyphs) -> list[Part]:
+    """Nothing while settlements go on; how many do not."""
+    return [part(f"{signs.problem} {text.count(stuck)} STUCK", PROBLEM, 1)] if stuck else []
+
+
 def link_parts(link: Link, *, paused: bool, period_s: float, signs: text.Glyphs) -> list[Part]:
     """`live 1s`, `paused`, `connecting`, `engine lost`: whether the picture moves, in words."""
     match link.phase:
@@ -268,6 +273,7 @@ class StatusBar(Vertical):
                         signs,
                         known=session.link.phase is Phase.LIVE,
                     ),
+                    *settlement_parts(session.stuck, signs),
                     *store_parts(session.store, signs),
                 ],
                 [part(f"{text.clock(now_ms)} UTC", DIM)],
