@@ -315,6 +315,7 @@ class EngineState(msgspec.Struct, frozen=True):
     custody: tuple[CustodyView, ...] = ()
     settlements: tuple[SettlementPairView, ...] = ()
     settlement: SettlementHealth | None = None
+    alerts: tuple[AlertView, ...] = ()
 
 
 class StatePatch(msgspec.Struct, frozen=True, tag="patch"):
@@ -340,6 +341,7 @@ class StatePatch(msgspec.Struct, frozen=True, tag="patch"):
     custody: tuple[CustodyView, ...] = ()
     settlements: tuple[SettlementPairView, ...] = ()
     settlement: SettlementHealth | None = None
+    alerts: tuple[AlertView, ...] | None = None
 
 
 Update = StatePatch | EventRecord
@@ -466,6 +468,21 @@ class RecordSettlement(msgspec.Struct, frozen=True, tag="settlement"):
     reference: str
 
 
+class AcknowledgeAlert(msgspec.Struct, frozen=True, tag="alert-ack"):
+    """Take an open alert on; it stays open and is loud no more."""
+
+    id: int
+    reason: str
+
+
+class SilenceAlert(msgspec.Struct, frozen=True, tag="alert-silence"):
+    """Silence an alert, and new ones of its rule and subject, until then; 0 ends a silence."""
+
+    id: int
+    until_ms: int
+    reason: str
+
+
 class StartSettlement(msgspec.Struct, frozen=True, tag="settlement-start"):
     """A payment has begun: of `amount` base units, or (None) of what is due above `settle_to`."""
 
@@ -519,6 +536,8 @@ Command = (
     | CompleteSettlement
     | FailSettlement
     | SetThreshold
+    | AcknowledgeAlert
+    | SilenceAlert
 )
 
 

@@ -45,6 +45,7 @@ from core.balances.view import ProblemRules
 from core.chains.protocol import ChainReader
 from core.clock import SystemClock
 from core.config import Settings
+from core.engine.alerting import Alerting
 from core.engine.books import NO_BOOKS, Books
 from core.engine.chores import keep_house, watch_size
 from core.engine.compose import (
@@ -124,6 +125,7 @@ class Engine:
         self._executor: Executor
         self._books: Books | None = None
         self._settling: Settling | None = None
+        self._alerting: Alerting | None = None
         self._worker: SyncWorker | None = None
         self._readers: dict[str, ChainReader] = {}
 
@@ -197,6 +199,20 @@ class Engine:
             engine=self._settlement_engine,
         )
         self._owned.push_async_callback(self._settling.close)
+        self._alerting = Alerting(
+            settings,
+            self._store,
+            self._bus,
+            self._clock,
+            self._counter,
+            self.directory.path / "audit.jsonl",
+            self._patch,
+            self._cache.view,
+            lambda: self._agents,
+            lambda: self._assets,
+        )
+        self._owned.push_async_callback(self._alerting.close)
+        await self._alerting.ensure()
         self._executor = Executor(
             self._store,
             self._clock,
@@ -205,6 +221,7 @@ class Engine:
             self._reload,
             self._books,
             self._settling,
+            self._alerting,
         )
         if self.mode is EngineMode.FULL:
             await self._serve()
@@ -250,11 +267,13 @@ class Engine:
         assert self._worker is not None
         assert self._books is not None
         assert self._settling is not None
+        assert self._alerting is not None
         async with asyncio.TaskGroup() as group:
             workers = [group.create_task(self._worker.run(), name="sync")]
             workers.append(group.create_task(self._read_newcomers(), name="newcomers"))
             workers.append(group.create_task(self._books.run(), name="books"))
             workers.append(group.create_task(self._settling.run(), name="settlements"))
+            workers.append(group.create_task(self._alerting.run(), name="alerts"))
             house = keep_house(self._store, settings.history, self._clock, self._note_store)
             workers.append(group.create_task(house, name="housekeeping"))
             size = watch_size(self._store, self._clock, self._note_size, self._note_store)
@@ -348,6 +367,7 @@ class Engine:
             custody=books.custody,
             settlements=board.rows,
             settlement=board.health,
+            alerts=self._alerting.all() if self._alerting else (),
         )
 
     async def updates(self, after_version: int, after_seq: int) -> AsyncIterator[Update]:
@@ -392,6 +412,7 @@ class Engine:
             custody=books.custody,
             settlements=board.rows,
             settlement=board.health,
+            alerts=self._alerting.changed_since(version) if self._alerting else None,
         )
 
     def _health(self) -> StoreHealth:

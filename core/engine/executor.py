@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from core.api import (
+    AcknowledgeAlert,
     BookUnexplained,
     Command,
     CommandRefusedError,
@@ -18,11 +19,13 @@ from core.api import (
     RecordSettlement,
     SetLimits,
     SetThreshold,
+    SilenceAlert,
     StartSettlement,
     SyncNow,
     TagAgents,
 )
 from core.balances.lane import CycleReport
+from core.engine.alerting import Alerting
 from core.engine.books import Books
 from core.engine.commands import agents_to_tag, limit_to_set, wallets_to_add
 from core.engine.settling import Settling
@@ -44,6 +47,7 @@ class Executor:
         changed: Callable[[Sequence[EventRecord]], Awaitable[None]],
         books: Books,
         settling: Settling,
+        alerting: Alerting,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -52,6 +56,7 @@ class Executor:
         self._changed = changed
         self._books = books
         self._settling = settling
+        self._alerting = alerting
         self._writing = asyncio.Lock()
 
     async def execute(self, command: Command) -> Outcome:
@@ -59,6 +64,8 @@ class Executor:
         try:
             if isinstance(command, SyncNow):
                 return await self._sync(command)
+            if isinstance(command, AcknowledgeAlert | SilenceAlert):
+                return await self._alerting.execute(command)
             if isinstance(
                 command, StartSettlement | CompleteSettlement | FailSettlement | SetThreshold
             ):

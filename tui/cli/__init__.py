@@ -15,7 +15,7 @@ import typer
 
 from core.config import ConfigError
 from core.model import BursarError
-from tui.cli import balances, ledger, settlements, setup, wallets
+from tui.cli import alerts, balances, ledger, settlements, setup, wallets
 from tui.cli.context import Exit, context, fail
 
 EPILOG = (
@@ -33,6 +33,8 @@ app = typer.Typer(
 app.add_typer(wallets.app, name="wallets")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(settlements.app, name="settlements")
+app.add_typer(alerts.app, name="alerts")
+app.add_typer(alerts.audit_app, name="audit")
 setup.register(app)
 balances.register(app)
 
