@@ -24,8 +24,7 @@ ARRANGE_S = 1.0
 
 
 LARGE = 5_000
-"""Rows from which on the garbage collector is kept from walking them: keys wait meanwhile. A row
-that goes is freed all the same, for it is in no cycle."""
+"""Rows that the garbage collector does not walk, for keys wait meanwhile; no row is in a cycle."""
 
 
 class SortKey(StrEnum):
