@@ -7,6 +7,7 @@ changed: nothing here walks all rows unless the order itself must change. Drawin
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
@@ -20,6 +21,10 @@ from tui.fleet_row import ChainLine, FleetRow
 
 ARRANGE_S = 1.0
 """Least seconds between two automatic re-sorts, and the rest after the cursor moved."""
+
+
+LARGE = 5_000
+"""Rows that the garbage collector does not walk, for keys wait meanwhile; no row is in a cycle."""
 
 
 class SortKey(StrEnum):
@@ -118,6 +123,8 @@ class FleetModel:
         self._totals = {total.asset: total for total in state.totals}
         self._reshaped = True
         self._rebuild()
+        if len(self.rows) >= LARGE:
+            gc.freeze()
 
     def apply(self, patch: StatePatch) -> set[int]:
         """Take a patch; answers the ids of rows whose shown text may have changed, removed ones

@@ -8,6 +8,7 @@ what changes by time alone.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -198,6 +199,9 @@ class SyncWorker:
         try:
             await load_past(self._store, self._cache, self._clock)
             await reconsider(self._cache, self._cache.moving())
+            # What was loaded stays: collections to come need not walk it while the loop waits.
+            # Not collected first: over a large fleet that alone holds the loop up for 0.2 s.
+            gc.freeze()
         except StoreError as error:  # no deltas until the day has been seen anew
             log.error("history not loaded: %s", error)
 
