@@ -15,6 +15,7 @@ import msgspec
 
 from core.api import (
     AccountTotals,
+    AcknowledgeAlert,
     AssetTotal,
     BalanceView,
     BookUnexplained,
@@ -43,6 +44,7 @@ from core.api import (
     SetThreshold,
     SettlementHealth,
     SettlementPairView,
+    SilenceAlert,
     StartSettlement,
     StatePatch,
     StoreHealth,
@@ -830,6 +832,8 @@ class ScriptedEngine:
                 return Outcome(f"The threshold of {whom} is set.", 1, ("closer than 5 %",))
             case StartSettlement() | CompleteSettlement() | FailSettlement() | SetThreshold():
                 return self._walk(command)
+            case AcknowledgeAlert(id=number) | SilenceAlert(id=number):
+                raise CommandRefusedError(f"There is no open alert {number}.")
 
     def _walk(self, command: scripted_settlement.SettlementCommand) -> Outcome:
         self._books_here()
