@@ -141,8 +141,14 @@ class Books:
                 await self._try_to_open()
         self._look()
 
+    async def ready(self) -> None:
+        """Return when opening was tried, here or by somebody else; nothing is raised."""
+        async with self._opening:
+            pass  # one that is under way is waited for, and not repeated
+        if not self._tried:
+            await self.open()
+
     async def _try_to_open(self) -> None:
-        self._tried = True
         try:
             await self._ledger.open()
             self._known |= {Pair(peer, token) for peer, token in await self._store.pairs()}
@@ -157,6 +163,8 @@ class Books:
         else:
             self._complaints.pop("opening", None)
             self._open, self._away = True, ""
+        finally:
+            self._tried = True
 
     async def _take_over(self) -> list[Pair]:
         """Make the accounts of the pairs that are known by name, and learn which accounts in the
@@ -317,8 +325,7 @@ class Books:
 
     @asynccontextmanager
     async def _at_hand(self) -> AsyncIterator[None]:
-        if not self._tried:
-            await self.open()
+        await self.ready()
         if not self._open:
             raise LedgerAwayError(f"The ledger is away: {self._away}")
         try:

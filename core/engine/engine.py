@@ -469,7 +469,7 @@ class Engine:
         return self._writable_books().backend
 
     async def explain(self, peer: str, token: str, direction: str = "receivable") -> str:
-        await self._writable_books().open()
+        await self._writable_books().ready()
         assert self._settling is not None
         return await self._settling.explain(peer, token, direction)
 

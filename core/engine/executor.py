@@ -69,7 +69,7 @@ class Executor:
             if isinstance(
                 command, StartSettlement | CompleteSettlement | FailSettlement | SetThreshold
             ):
-                await self._books.open()
+                await self._books.ready()
                 return await self._settling.execute(command)
             if isinstance(command, RecordMovements):
                 return await self._books.move(command)

@@ -198,3 +198,9 @@ async def test_a_missing_cluster_is_a_state_and_everything_else_goes_on(tmp_path
             assert "TigerBeetle (cluster: 0" in ledger.backend
             assert all(row.amount is not None for row in (await engine.state()).balances)
         assert time.monotonic() - started < 25
+
+
+async def test_a_command_waits_for_the_ledger_that_is_being_opened(tmp_path: Path) -> None:
+    async with running(settings(tmp_path)) as engine:
+        [done] = await engine.packets([packet(1)])  # at once: the ledger opens beside the start
+        assert done.status == "created"
