@@ -131,6 +131,45 @@ def _started(record: EventRecord) -> tuple[str, Tone]:
     return f"version {_field(record, 'version')}, {_field(record, 'agents')} agents", Tone.OK
 
 
+def _required(record: EventRecord) -> tuple[str, Tone]:
+    due = text.count(_number(record, "currentBalance"))
+    over = text.count(_number(record, "exceedsBy"))
+    limit = text.count(_number(record, "threshold"))
+    return f"{due} {_field(record, 'tokenId')} due, {over} above {limit}", Tone.WARNING
+
+
+def _settling(record: EventRecord) -> tuple[str, Tone]:
+    said = f"{_field(record, 'tokenId')}: {_field(record, 'oldState')} -> "
+    reason = _field(record, "reason")
+    said += _field(record, "newState")
+    return f"{said}: {reason}" if reason else said, Tone.PLAIN
+
+
+def _settled(record: EventRecord) -> tuple[str, Tone]:
+    amount = text.count(_number(record, "amount"))
+    return f"{amount} {_field(record, 'tokenId')} settled", Tone.OK
+
+
+def _unsettled(record: EventRecord) -> tuple[str, Tone]:
+    amount = text.count(_number(record, "amount"))
+    said = f"{amount} {_field(record, 'tokenId')} not paid: {_field(record, 'reason')}"
+    return said, Tone.WARNING
+
+
+def _opened(record: EventRecord) -> tuple[str, Tone]:
+    tone = Tone.PROBLEM if _field(record, "severity") == "problem" else Tone.WARNING
+    return f"{_field(record, 'rule')}: {_field(record, 'message')}", tone
+
+
+def _closed(record: EventRecord) -> tuple[str, Tone]:
+    return f"{_field(record, 'rule')}: {_field(record, 'reason')}", Tone.OK
+
+
+def _answered(record: EventRecord) -> tuple[str, Tone]:
+    said = f"{_field(record, 'rule')}: {_field(record, 'operator')}: {_field(record, 'reason')}"
+    return said, Tone.PLAIN
+
+
 def _stopped(record: EventRecord) -> tuple[str, Tone]:
     return _field(record, "reason"), Tone.PLAIN
 
@@ -146,6 +185,15 @@ _TITLES: Mapping[str, str] = {
     "CHAIN_REORGANISED": "reorg",
     "ENGINE_STARTED": "started",
     "ENGINE_STOPPED": "stopped",
+    "SETTLEMENT_REQUIRED": "to settle",
+    "SETTLEMENT_TRIGGERED": "triggered",
+    "SETTLEMENT_STATE_CHANGED": "settlement",
+    "SETTLEMENT_COMPLETED": "settled",
+    "SETTLEMENT_FAILED": "not paid",
+    "ALERT_OPENED": "alert",
+    "ALERT_CLOSED": "alert over",
+    "ALERT_ACKNOWLEDGED": "alert ack",
+    "ALERT_SILENCED": "silenced",
 }
 
 _TELLERS: Mapping[str, Callable[[EventRecord], tuple[str, Tone]]] = {
@@ -159,4 +207,13 @@ _TELLERS: Mapping[str, Callable[[EventRecord], tuple[str, Tone]]] = {
     "CHAIN_REORGANISED": _reorganised,
     "ENGINE_STARTED": _started,
     "ENGINE_STOPPED": _stopped,
+    "SETTLEMENT_REQUIRED": _required,
+    "SETTLEMENT_TRIGGERED": _required,
+    "SETTLEMENT_STATE_CHANGED": _settling,
+    "SETTLEMENT_COMPLETED": _settled,
+    "SETTLEMENT_FAILED": _unsettled,
+    "ALERT_OPENED": _opened,
+    "ALERT_CLOSED": _closed,
+    "ALERT_ACKNOWLEDGED": _answered,
+    "ALERT_SILENCED": _answered,
 }

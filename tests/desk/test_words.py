@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from textual.theme import Theme
 
 from core.api import ChainState
-from core.events import EventRecord
+from core.events import EventRecord, Json
 from core.model import ChainKind
 from tests.desk.scripted import NOW_MS, ManualClock, ScriptedEngine, stored_events
 from tui import event_words, export, kept, text, themes
@@ -210,3 +210,43 @@ def test_words_are_readable_on_their_ground(theme: Theme) -> None:
     ):
         high, low = sorted((luminance(colour or ""), ground), reverse=True)
         assert (high + 0.05) / (low + 0.05) >= least, (theme.name, colour)
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "title", "said"),
+    [
+        (
+            "SETTLEMENT_REQUIRED",
+            {"tokenId": "USD", "currentBalance": "120", "threshold": "100", "exceedsBy": "20"},
+            "to settle",
+            "120 USD due, 20 above 100",
+        ),
+        (
+            "SETTLEMENT_STATE_CHANGED",
+            {"tokenId": "USD", "oldState": "IDLE", "newState": "SETTLEMENT_PENDING", "reason": "x"},
+            "settlement",
+            "USD: IDLE -> SETTLEMENT_PENDING: x",
+        ),
+        ("SETTLEMENT_COMPLETED", {"tokenId": "USD", "amount": "1200"}, "settled", "1,200 USD"),
+        (
+            "SETTLEMENT_FAILED",
+            {"tokenId": "USD", "amount": "7", "reason": "bank closed"},
+            "not paid",
+            "7 USD not paid: bank closed",
+        ),
+        ("ALERT_OPENED", {"rule": "low", "message": "5 left"}, "alert", "low: 5 left"),
+        ("ALERT_CLOSED", {"rule": "low", "reason": "refilled"}, "alert over", "low: refilled"),
+        (
+            "ALERT_SILENCED",
+            {"rule": "low", "operator": "ann", "reason": "night"},
+            "silenced",
+            "low: ann: night",
+        ),
+    ],
+)
+def test_settlements_and_alerts_are_said_in_a_sentence(
+    kind: str, payload: dict[str, Json], title: str, said: str
+) -> None:
+    words = event_words.describe(EventRecord(1, kind, "n", 0, "about", payload))
+    assert words.title == title
+    assert words.said.startswith(said)
