@@ -155,7 +155,13 @@ def _address(kind: ChainKind, parent: Parent, index: int) -> str:
     if kind is ChainKind.XRPL:
         return xrpl_address(hash160(point.format()))
     account = _keccak_of(point)[-20:]
-    return tron_address(account) if kind is ChainKind.TRON else "0x" + account.hex()
+    return tron_address(account) if kind is ChainKind.TRON else _checksum(account)
+
+
+def _checksum(account: bytes) -> str:
+    from core.chains.evm.address import checksum
+
+    return checksum("0x" + account.hex())
 
 
 def _keccak_of(point: PublicKey) -> bytes:
