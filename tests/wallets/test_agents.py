@@ -154,7 +154,9 @@ async def test_creating_an_agent_again_is_an_error_and_archived_ones_never_retur
 
 
 async def test_an_archived_wallet_is_imported_archived_and_not_polled(tmp_path: Path) -> None:
-    gone = msgspec.structs.replace(watched("w", "0x" + "ab" * 20), state=WalletState.ARCHIVED)
+    gone = msgspec.structs.replace(
+        watched("w", "0xABaBaBaBABabABabAbAbABAbABabababaBaBABaB"), state=WalletState.ARCHIVED
+    )
     async with opened(database(tmp_path)) as fleet:
         await fleet.wallets.import_wallet(gone)
         assert await fleet.wallets.get_all_wallets() == [gone]
