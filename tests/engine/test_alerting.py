@@ -59,7 +59,7 @@ async def test_a_balance_below_its_floor_is_one_alert_over_a_restart(tmp_path: P
         assert not kept.loud(int(time.time() * 1000))
         await asyncio.sleep(2.5)  # two more looks
         opened = await again.events(EventQuery(types=("ALERT_OPENED",), limit=100))
-        assert [e.payload["about"] for e in opened if "USDC" in str(e.payload)].__len__() == 1
+        assert sum("USDC" in str(event.payload) for event in opened) == 1
         await again.close()
     checked = verify(settings.data_path / "audit.jsonl")
     assert checked.ok
