@@ -12,6 +12,9 @@ from typing import Protocol
 
 import msgspec
 
+MASK = "********"
+"""What stands where a secret would."""
+
 
 class BursarError(Exception):
     """Base of every error Bursar raises on purpose.
@@ -22,6 +25,38 @@ class BursarError(Exception):
 
 class NoWallet(BursarError):
     """No such agent, or it has no such balance: `No wallet for agent <id>`."""
+
+
+class Secret:
+    """A text that must not be shown: password, key, token. Only `reveal` gives it away; every
+    other way to text (str, repr, format, JSON) gives a mask."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The secret itself, for the one place that needs it."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return f"Secret({MASK})"
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __format__(self, spec: str) -> str:
+        return MASK
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __reduce__(self) -> str:
+        raise TypeError("a secret is not serialised")
 
 
 class Amount(int):

@@ -15,9 +15,8 @@ import httpx
 
 from core.config import ConfigError, WebhookSettings
 from core.events import AlertAcknowledged, AlertClosed, AlertOpened, AlertSilenced, Bus
-from core.model import Clock
+from core.model import Clock, Secret
 from core.store.protocol import Store
-from core.telemetry.logs import Secret
 from core.telemetry.webhooks import EventWebhook, SignedPost
 
 ALERT_TYPES = (

@@ -18,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from core.api import (
     AccountTotals,
+    BackupView,
     Command,
     CommandRefusedError,
     CustodyView,
@@ -29,6 +30,10 @@ from core.api import (
     PacketOutcome,
     PacketStep,
     PeerView,
+    ReconciliationView,
+    RestorePlan,
+    RestoreRequest,
+    RestoreResult,
     StatePatch,
     StoreHealth,
     TransferView,
@@ -56,7 +61,7 @@ from core.engine.compose import (
 from core.engine.executor import Executor
 from core.engine.settling import NO_SETTLEMENTS, Settling
 from core.events import Bus, EngineStarted, EngineStopped, Event, EventRecord
-from core.model import Agent, Asset, BursarError, Clock
+from core.model import Agent, Asset, BursarError, Clock, Secret
 from core.settlement import SettlementEngine
 from core.store.directory import DataDirectory
 from core.store.protocol import StoreError
@@ -480,6 +485,32 @@ class Engine:
         if self._books is None:
             raise CommandRefusedError("This connection only reads the database, not the ledger.")
         return self._books
+
+    # --- backups and restore ---------------------------------------------------------------
+
+    async def backups_at(self, source: str) -> Sequence[BackupView]:
+        raise CommandRefusedError("Backups are not served yet.")
+
+    async def drill(self, backup: str, password: Secret) -> Outcome:
+        raise CommandRefusedError("Backups are not served yet.")
+
+    async def plan_restore(self, request: RestoreRequest, password: Secret) -> RestorePlan:
+        raise CommandRefusedError("Backups are not served yet.")
+
+    async def apply_restore(self, plan: str, typed: str) -> RestoreResult:
+        raise CommandRefusedError("Backups are not served yet.")
+
+    async def discard_restore(self, plan: str) -> None:
+        raise CommandRefusedError("Backups are not served yet.")
+
+    async def undo_restore(self, typed: str) -> RestoreResult:
+        raise CommandRefusedError("Backups are not served yet.")
+
+    async def reconciliation(self) -> ReconciliationView | None:
+        raise CommandRefusedError("Backups are not served yet.")
+
+    async def verify_seed(self, words: Secret) -> Outcome:
+        raise CommandRefusedError("Backups are not served yet.")
 
     # --- commands --------------------------------------------------------------------------
 

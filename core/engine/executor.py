@@ -8,21 +8,29 @@ from collections.abc import Awaitable, Callable, Sequence
 from core.api import (
     AcknowledgeAlert,
     BookUnexplained,
+    ChangeWallets,
     Command,
     CommandRefusedError,
     CompleteSettlement,
+    CreateBackup,
+    CreateWallets,
+    DrillBackup,
     FailSettlement,
     ImportTotals,
     ImportWallets,
     Outcome,
+    PruneBackups,
     RecordMovements,
     RecordSettlement,
+    ReleaseSettlements,
+    RunDueBackups,
     SetLimits,
     SetThreshold,
     SilenceAlert,
     StartSettlement,
     SyncNow,
     TagAgents,
+    VerifyBackup,
 )
 from core.balances.lane import CycleReport
 from core.engine.alerting import Alerting
@@ -79,6 +87,18 @@ class Executor:
                 return await self._books.settle(command)
             if isinstance(command, ImportTotals):
                 return await self._books.start_from(command)
+            if isinstance(
+                command,
+                CreateWallets
+                | ChangeWallets
+                | CreateBackup
+                | RunDueBackups
+                | VerifyBackup
+                | DrillBackup
+                | PruneBackups
+                | ReleaseSettlements,
+            ):
+                raise CommandRefusedError("This is not served yet.")
             async with self._writing:
                 if isinstance(command, ImportWallets):
                     return await self._import(command)

@@ -31,7 +31,7 @@ from core.balances.versions import ChangeLog, VersionCounter
 from core.config import SettlementSettings
 from core.events import Bus, Event
 from core.ledger import Ledger, LedgerError
-from core.model import Amount, BursarError, Clock
+from core.model import Amount, BursarError, Clock, Secret
 from core.settlement import (
     ManualEngine,
     SettlementEngine,
@@ -43,7 +43,6 @@ from core.settlement import (
     WebhookEngine,
 )
 from core.store.protocol import SettlementStore, StoreError
-from core.telemetry.logs import Secret
 from core.telemetry.webhooks import SignedPost, open_client
 
 log = logging.getLogger("bursar.settlement")

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
 from core.api import (
     AccountTotals,
+    BackupView,
     Command,
     CommandRefusedError,
     CustodyView,
@@ -27,12 +29,16 @@ from core.api import (
     PacketOutcome,
     PacketStep,
     PeerView,
+    ReconciliationView,
+    RestorePlan,
+    RestoreRequest,
+    RestoreResult,
     TransferView,
     TrialView,
     Update,
 )
 from core.events import EventRecord
-from core.model import BursarError, NoWallet
+from core.model import BursarError, NoWallet, Secret
 from core.service import wire
 
 
@@ -174,6 +180,54 @@ class EngineClient:
         found: list[CustodyView] = wire.decode_custody(body)
         return found
 
+    async def backups_at(self, source: str) -> Sequence[BackupView]:
+        found: list[BackupView] = wire.decode_backups(
+            await self._call("GET", "/v1/backups/at", source=source)
+        )
+        return found
+
+    async def drill(self, backup: str, password: Secret) -> Outcome:
+        body = wire.encode(wire.SecretRequest(password.reveal(), target=backup))
+        outcome: Outcome = wire.decode_outcome(
+            await self._call("POST", "/v1/backups/drill", content=body)
+        )
+        return outcome
+
+    async def plan_restore(self, request: RestoreRequest, password: Secret) -> RestorePlan:
+        body = wire.encode(wire.SecretRequest(password.reveal(), restore=request))
+        plan: RestorePlan = wire.decode_plan(await self._call("POST", "/v1/restore", content=body))
+        return plan
+
+    async def apply_restore(self, plan: str, typed: str) -> RestoreResult:
+        body = wire.encode({"typed": typed})
+        result: RestoreResult = wire.decode_restored(
+            await self._call("POST", f"/v1/restore/{quote(plan, safe='')}/apply", content=body)
+        )
+        return result
+
+    async def discard_restore(self, plan: str) -> None:
+        await self._call("DELETE", f"/v1/restore/{quote(plan, safe='')}")
+
+    async def undo_restore(self, typed: str) -> RestoreResult:
+        body = wire.encode({"typed": typed})
+        result: RestoreResult = wire.decode_restored(
+            await self._call("POST", "/v1/restore/undo", content=body)
+        )
+        return result
+
+    async def reconciliation(self) -> ReconciliationView | None:
+        found: ReconciliationView | None = wire.decode_reconciliation(
+            await self._call("GET", "/v1/restore")
+        )
+        return found
+
+    async def verify_seed(self, words: Secret) -> Outcome:
+        body = wire.encode(wire.SecretRequest(words.reveal()))
+        outcome: Outcome = wire.decode_outcome(
+            await self._call("POST", "/v1/seed/verify", content=body)
+        )
+        return outcome
+
     async def close(self) -> None:
         await self._http.aclose()
 
@@ -181,8 +235,10 @@ class EngineClient:
         self, method: str, path: str, content: bytes | None = None, **query: str | int
     ) -> bytes:
         timeout: Any = httpx.USE_CLIENT_DEFAULT
-        if path == "/v1/commands" or path.startswith("/v1/ledger/"):  # may look at every account
+        if path.startswith("/v1/ledger/"):  # may look at every account
             timeout = httpx.Timeout(180.0, connect=5.0)
+        if path == "/v1/commands" or path.startswith(("/v1/restore", "/v1/backups/")):
+            timeout = httpx.Timeout(None, connect=5.0)  # takes as long as the work does
         try:
             response = await self._http.request(
                 method, path, content=content, params=query, timeout=timeout

@@ -27,6 +27,7 @@ from core.api import (
 from core.events import EventRecord
 from core.model import BursarError, NoWallet
 from core.service import wire
+from core.service.guarded import guarded_routes
 
 log = logging.getLogger("bursar.service")
 
@@ -79,6 +80,8 @@ class Server:
                 web.post("/v1/ledger/reconcile", self._reconcile),
                 web.get("/v1/settlements", self._settlements),
                 web.get("/v1/settlements/explain", self._explain),
+                web.get("/v1/backups", self._backups),
+                *guarded_routes(self._api),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
@@ -186,6 +189,9 @@ class Server:
             query.get("peer", ""), query.get("token", ""), query.get("direction", "receivable")
         )
         return _json({"explanation": told})
+
+    async def _backups(self, request: web.Request) -> web.Response:
+        return _json((await self._api.state()).backups)
 
     async def _reconcile(self, request: web.Request) -> web.Response:
         return _json(list(await self._api.reconcile(request.query.get("agent", ""))))

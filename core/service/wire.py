@@ -12,6 +12,7 @@ import msgspec
 
 from core.api import (
     AccountTotals,
+    BackupView,
     BalanceView,
     Command,
     CustodyView,
@@ -21,6 +22,10 @@ from core.api import (
     PacketOutcome,
     PacketStep,
     PeerView,
+    ReconciliationView,
+    RestorePlan,
+    RestoreRequest,
+    RestoreResult,
     StatePatch,
     TransferView,
     TrialView,
@@ -43,6 +48,18 @@ class Fault(msgspec.Struct, frozen=True):
 
     kind: str
     message: str
+
+
+class SecretRequest(msgspec.Struct, frozen=True):
+    """Body of the requests that carry a password or words; only ever on the Unix socket. `target`
+    is the backup of a drill."""
+
+    secret: str
+    target: str = ""
+    restore: RestoreRequest | None = None
+
+    def __repr__(self) -> str:
+        return "SecretRequest(********)"
 
 
 class SparklineRequest(msgspec.Struct, frozen=True):
@@ -93,6 +110,11 @@ decode_peers: Decoder = Decoder(list[PeerView])
 decode_trial: Decoder = Decoder(list[TrialView])
 decode_totals: Decoder = Decoder(list[AccountTotals])
 decode_texts: Decoder = Decoder(dict[str, str])
+decode_backups: Decoder = Decoder(list[BackupView])
+decode_plan: Decoder = Decoder(RestorePlan)
+decode_restored: Decoder = Decoder(RestoreResult)
+decode_reconciliation: Decoder = Decoder(ReconciliationView | None)
+decode_secret_request: Decoder = Decoder(SecretRequest)
 decode_fault: Decoder = Decoder(Fault)
 
 

@@ -21,40 +21,7 @@ from core.events import Json, iso_utc
 from core.telemetry.rotation import RotatedFile
 
 FIELDS = ("component", "agent", "chain", "endpoint", "duration_ms")
-_MASK = "********"
 _MAX_QUEUED = 10_000
-
-
-class Secret:
-    """A text that must not be shown: password, key, token. Only `reveal` gives it away; every
-    other way to text (str, repr, format, JSON) gives a mask."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """The secret itself, for the one place that needs it."""
-        return self._text
-
-    def __repr__(self) -> str:
-        return f"Secret({_MASK})"
-
-    def __str__(self) -> str:
-        return _MASK
-
-    def __format__(self, spec: str) -> str:
-        return _MASK
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._text == self._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-    def __reduce__(self) -> str:
-        raise TypeError("a secret is not serialised")
 
 
 class JsonFormatter(logging.Formatter):

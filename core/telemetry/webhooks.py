@@ -22,9 +22,8 @@ import msgspec
 
 from core.config.masking import mask_url
 from core.events import Bus, EventRecord
-from core.model import BursarError, Clock
+from core.model import BursarError, Clock, Secret
 from core.store.protocol import Store, StoreError
-from core.telemetry.logs import Secret
 
 log = logging.getLogger("bursar.telemetry")
 

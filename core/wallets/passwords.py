@@ -9,8 +9,7 @@ from __future__ import annotations
 import secrets as random
 from typing import Final
 
-from core.model import BursarError
-from core.telemetry.logs import Secret
+from core.model import BursarError, Secret
 from core.wallets.secrets import normalised
 
 SHORTEST: Final = 16

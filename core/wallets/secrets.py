@@ -13,8 +13,7 @@ import hmac
 import os
 import unicodedata
 
-from core.model import BursarError
-from core.telemetry.logs import Secret
+from core.model import BursarError, Secret
 
 _MASK = "********"
 _KEY_BYTES = 32

@@ -12,8 +12,7 @@ import os
 import unicodedata
 from typing import Final
 
-from core.model import BursarError
-from core.telemetry.logs import Secret
+from core.model import BursarError, Secret
 from core.wallets.bip32 import ExtendedPrivateKey
 from core.wallets.secrets import SecretBytes
 

@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from core.model import BursarError, ChainKind, Clock
-from core.telemetry.logs import Secret
+from core.model import BursarError, ChainKind, Clock, Secret
 from core.wallets import private_files
 from core.wallets.accounts import (
     DEFAULT_TEMPLATES,

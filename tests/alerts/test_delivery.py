@@ -13,7 +13,7 @@ import pytest
 from core.alerts import event_webhook
 from core.config import WebhookSettings
 from core.events import ChainStateChanged
-from core.telemetry.logs import Secret
+from core.model import Secret
 from core.telemetry.webhooks import EventWebhook, open_client, signature
 from tests.alerts.scenes import Watch, balance, watch
 from tests.clock import START_MS, until

@@ -17,6 +17,7 @@ from core.api import (
     AccountTotals,
     AcknowledgeAlert,
     AssetTotal,
+    BackupView,
     BalanceView,
     BookUnexplained,
     ChainState,
@@ -38,8 +39,12 @@ from core.api import (
     PacketOutcome,
     PacketStep,
     PeerView,
+    ReconciliationView,
     RecordMovements,
     RecordSettlement,
+    RestorePlan,
+    RestoreRequest,
+    RestoreResult,
     SetLimits,
     SetThreshold,
     SettlementHealth,
@@ -64,6 +69,7 @@ from core.model import (
     EndpointHealth,
     EndpointState,
     NoWallet,
+    Secret,
     Severity,
     WalletState,
 )
@@ -834,6 +840,8 @@ class ScriptedEngine:
                 return self._walk(command)
             case AcknowledgeAlert(id=number) | SilenceAlert(id=number):
                 raise CommandRefusedError(f"There is no open alert {number}.")
+            case _:
+                raise CommandRefusedError("The scripted world does not know this command.")
 
     def _walk(self, command: scripted_settlement.SettlementCommand) -> Outcome:
         self._books_here()
@@ -917,6 +925,30 @@ class ScriptedEngine:
     async def explain(self, peer: str, token: str, direction: str = "receivable") -> str:
         self._books_here()
         return scripted_settlement.explained(self.settlement_of(peer, token, direction))
+
+    async def backups_at(self, source: str) -> Sequence[BackupView]:
+        raise CommandRefusedError("Backups are not served yet.")
+
+    async def drill(self, backup: str, password: Secret) -> Outcome:
+        raise CommandRefusedError("Backups are not served yet.")
+
+    async def plan_restore(self, request: RestoreRequest, password: Secret) -> RestorePlan:
+        raise CommandRefusedError("Backups are not served yet.")
+
+    async def apply_restore(self, plan: str, typed: str) -> RestoreResult:
+        raise CommandRefusedError("Backups are not served yet.")
+
+    async def discard_restore(self, plan: str) -> None:
+        raise CommandRefusedError("Backups are not served yet.")
+
+    async def undo_restore(self, typed: str) -> RestoreResult:
+        raise CommandRefusedError("Backups are not served yet.")
+
+    async def reconciliation(self) -> ReconciliationView | None:
+        raise CommandRefusedError("Backups are not served yet.")
+
+    async def verify_seed(self, words: Secret) -> Outcome:
+        raise CommandRefusedError("Backups are not served yet.")
 
     async def close(self) -> None:
         self.closed = True

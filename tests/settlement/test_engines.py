@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from core.accounting import Pair
+from core.model import Secret
 from core.settlement import (
     Answer,
     IllegalTransition,
@@ -21,7 +22,6 @@ from core.settlement import (
     WebhookEngine,
 )
 from core.settlement.engines import read_verdict
-from core.telemetry.logs import Secret
 from core.telemetry.webhooks import SignedPost, open_client
 from tests.clock import until
 from tests.settlement.conftest import HUNDRED, IDLE, IN_PROGRESS, PENDING, Node

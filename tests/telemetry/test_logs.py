@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from core.telemetry.logs import LogFile, Secret
+from core.model import Secret
+from core.telemetry.logs import LogFile
 
 log = logging.getLogger("bursar.sync")
 

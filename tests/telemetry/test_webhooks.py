@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from core.events import Bus, ChainStateChanged
+from core.model import Secret
 from core.store.sqlite import SqliteStore
-from core.telemetry.logs import Secret
 from core.telemetry.webhooks import (
     EventWebhook,
     SignedPost,

@@ -7,10 +7,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from core.events import Bus, EventRecord
-from core.model import BlockRef, ChainKind, Clock, Consistency
+from core.model import BlockRef, ChainKind, Clock, Consistency, Secret
 from core.store.protocol import Change, NewAsset, Sweep
 from core.store.sqlite import SqliteStore
-from core.telemetry.logs import Secret
 from core.wallets.accounts import Accounts, derive_accounts
 from core.wallets.agents import AgentWallets
 from core.wallets.lifecycle import Lifecycle

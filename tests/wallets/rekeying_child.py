@@ -7,7 +7,7 @@ import itertools
 import sys
 from pathlib import Path
 
-from core.telemetry.logs import Secret
+from core.model import Secret
 from core.wallets.secrets import Password
 from core.wallets.seed import Seed
 from tests.wallets.vaults import QUICK, vault_in

@@ -12,10 +12,9 @@ import msgspec
 import pytest
 
 from core.chains.evm.address import checksum
-from core.model import ChainKind, NoWallet, WalletState
+from core.model import ChainKind, NoWallet, Secret, WalletState
 from core.store.protocol import DuplicateWalletError, NewWallet
 from core.store.wallet_protocol import AgentPresentError, AgentWallet, WalletAddress
-from core.telemetry.logs import Secret
 from core.wallets.accounts import AccountsError, NoAccountsError, derive_accounts
 from core.wallets.agents import AgentWallets, WalletRefusedError
 from core.wallets.derivation import Deriver

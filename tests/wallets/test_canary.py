@@ -18,8 +18,8 @@ import pytest
 from rich.console import Console
 from rich.traceback import Traceback
 
-from core.model import BursarError
-from core.telemetry.logs import JsonFormatter, Secret
+from core.model import BursarError, Secret
+from core.telemetry.logs import JsonFormatter
 from core.wallets import vault_file
 from core.wallets.accounts import derive_accounts
 from core.wallets.agents import AgentWallets

@@ -7,8 +7,7 @@ import time
 
 import pytest
 
-from core.model import ChainKind
-from core.telemetry.logs import Secret
+from core.model import ChainKind, Secret
 from core.wallets.accounts import DEFAULT_TEMPLATES, Accounts, AccountsError, derive_accounts
 from core.wallets.bip32 import HARDENED, DerivationError
 from core.wallets.derivation import Claim, Deriver, batch_derive, check_claims

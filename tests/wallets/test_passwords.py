@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.telemetry.logs import Secret
+from core.model import Secret
 from core.wallets.passwords import WeakPasswordError, check_password, suggest_password
 
 

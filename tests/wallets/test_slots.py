@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.telemetry.logs import Secret
+from core.model import Secret
 from core.wallets.secrets import Password, RecoveryKey, RecoveryKeyError, SecretBytes, opener
 from core.wallets.slots import (
     Argon2Parameters,

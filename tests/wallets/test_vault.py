@@ -11,9 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from core.model import ChainKind
+from core.model import ChainKind, Secret
 from core.store.sqlite import SqliteStore
-from core.telemetry.logs import Secret
 from core.wallets import vault_file
 from core.wallets.accounts import (
     DEFAULT_TEMPLATES,

@@ -7,8 +7,7 @@ import pytest
 
 from core.chains.base58 import BITCOIN_ALPHABET, decode_check, encode_check
 from core.chains.evm.address import checksum
-from core.model import ChainKind
-from core.telemetry.logs import Secret
+from core.model import ChainKind, Secret
 from core.wallets.accounts import DEFAULT_TEMPLATES, derive_accounts
 from core.wallets.bip32 import (
     HARDENED,

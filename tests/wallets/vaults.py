@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.telemetry.logs import Secret
+from core.model import Secret
 from core.wallets.secrets import Password
 from core.wallets.seed import Seed
 from core.wallets.slots import Argon2Parameters
