@@ -3,6 +3,7 @@
 from core.config.checks import EVM_DEFAULT, XRPL_DEFAULT
 from core.config.loading import find_config, load_settings, parse_settings
 from core.config.masking import mask_url, masked
+from core.config.portable import hidden_in, portable, settings_text
 from core.config.settings import (
     AlertSettings,
     AssetSettings,
@@ -36,8 +37,11 @@ __all__ = [
     "SettlementSettings",
     "WebhookSettings",
     "find_config",
+    "hidden_in",
     "load_settings",
     "mask_url",
     "masked",
     "parse_settings",
+    "portable",
+    "settings_text",
 ]
