@@ -361,6 +361,40 @@ class AlertSilenced(Event, frozen=True, rename="camel", kw_only=True):
         return self.about
 
 
+class BackupCreated(Event, frozen=True, rename="camel", kw_only=True):
+    """A backup is where it has to be. `destinations` have it; `missing` are still to get it.
+    `size` in bytes; `verified`: what was stored was read back and decrypts."""
+
+    TYPE: ClassVar[str] = "BACKUP_CREATED"
+    backup_id: str
+    backup_type: str  # full or incremental
+    parent_id: str | None
+    size: int
+    wallets: int
+    sha256: str
+    destinations: tuple[str, ...]
+    missing: tuple[str, ...]
+    verified: bool
+
+    def subject(self) -> str:
+        return self.backup_id
+
+
+class BackupFailed(Event, frozen=True, rename="camel", kw_only=True):
+    """A backup was not made or not delivered, or did not stand a proof: `operation` is create,
+    deliver, verify or drill. `attempt` counts the failures since the last success."""
+
+    TYPE: ClassVar[str] = "BACKUP_FAILED"
+    operation: str
+    backup_id: str
+    backup_type: str
+    attempt: int
+    reason: str
+
+    def subject(self) -> str:
+        return self.backup_id
+
+
 class EventRecord(msgspec.Struct, frozen=True):
     """A stored event: what readers get. `payload` is the event's own fields as JSON builtins
     (amounts are decimal strings)."""

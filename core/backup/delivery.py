@@ -85,7 +85,7 @@ async def _send(
     try:
         if destination is None:
             raise DestinationError(f"{name} is no longer among the destinations configured.")
-        state = await destination.put(path, entry.name, entry.sha256)
+        state = await destination.put(path, entry.name, entry.sha256, replace=copy.replaces)
         await destination.put_note(f"{entry.name}.json", entry.sidecar())
     except DestinationError as error:
         wait = min(_FIRST_RETRY_MS * 2 ** min(attempts - 1, 16), _LAST_RETRY_MS)
@@ -94,5 +94,6 @@ async def _send(
             attempts=attempts,
             next_try_ms=clock.now_ms() + wait,
             error=str(error),
+            replaces=copy.replaces,
         )
     return Copy(state=state, attempts=attempts, stored_ms=clock.now_ms())
