@@ -14,6 +14,7 @@ from core.config.settings import (
     LedgerSettings,
     Settings,
     SettlementSettings,
+    WalletSettings,
     WebhookSettings,
 )
 
@@ -30,6 +31,7 @@ __all__ = [
     "LedgerSettings",
     "Settings",
     "SettlementSettings",
+    "WalletSettings",
     "WebhookSettings",
     "find_config",
     "load_settings",
