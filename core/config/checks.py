@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from core.config.alert_checks import check_alerts, check_webhooks
+from core.config.backup_checks import check_backup
 from core.config.masking import mask_url
 from core.config.refusal import refuse
 from core.config.settings import AssetSettings, ChainSettings, Settings
@@ -49,7 +50,8 @@ def check(settings: Settings, origin: str, environ: Mapping[str, str]) -> Settin
     _check_assets(settings, origin)
     check_alerts(settings, origin)
     check_webhooks(settings, origin, environ)
-    return msgspec.structs.replace(settings, chain=chains)
+    backup = check_backup(settings, origin, environ)
+    return msgspec.structs.replace(settings, chain=chains, backup=backup)
 
 
 def _check_wallets(settings: Settings, origin: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from core.config.checks import check
-from core.config.environment import overlay, overlay_short
+from core.config.environment import overlay, overlay_backup, overlay_short
 from core.config.refusal import explain, refuse
 from core.config.settings import ConfigError, Duration, Settings
 
@@ -51,7 +51,11 @@ def load_settings(explicit: str | None = None, environ: Mapping[str, str] = os.e
             raise ConfigError(f"{path}: cannot be read: {error}") from error
     if "source" in tree:
         refuse(origin, "", "unknown key `source`")
-    overlaid = [*overlay_short(tree, environ), *overlay(tree, environ)]
+    overlaid = [
+        *overlay_short(tree, environ),
+        *overlay_backup(tree, environ),
+        *overlay(tree, environ),
+    ]
     settings = _convert(tree, origin if not overlaid else f"{origin} with {', '.join(overlaid)}")
     settings = msgspec.structs.replace(settings, source=str(path) if path else "")
     return check(settings, origin, environ)
