@@ -82,10 +82,16 @@ from core.api.state import (
     StatePatch,
     Update,
 )
+from core.api.wallets import (
+    AddressView,
+    VolumeView,
+    WalletView,
+)
 
 __all__ = [
     "AccountTotals",
     "AcknowledgeAlert",
+    "AddressView",
     "AlertView",
     "AssetTotal",
     "BackupView",
@@ -146,5 +152,7 @@ __all__ = [
     "TrialView",
     "Update",
     "VerifyBackup",
+    "VolumeView",
     "WalletRow",
+    "WalletView",
 ]

@@ -16,6 +16,7 @@ from core.api.balances import EventQuery, History
 from core.api.books import AccountTotals, CustodyView, PeerView, TransferView, TrialView
 from core.api.commands import Command, Outcome, PacketOutcome, PacketStep
 from core.api.state import EngineState, Update
+from core.api.wallets import WalletView
 from core.events import EventRecord
 from core.model import Secret
 
@@ -123,8 +124,18 @@ class EngineApi(Protocol):
         """How the balances of the last restore compare with the chains; None: no restore."""
         ...
 
+    async def wallets(self, agent: str = "") -> Sequence[WalletView]:
+        """The wallet of an agent (all, if empty), archived ones included, by name. Raises
+        NoWallet."""
+        ...
+
     async def verify_seed(self, words: Secret) -> Outcome:
         """Whether these words are the seed of this installation. Raises CommandRefusedError."""
+        ...
+
+    async def unlock_seed(self, password: Secret) -> Outcome:
+        """Open the seed vault once, with the password or the recovery key, and write the account
+        keys that are missing beside it. Raises CommandRefusedError."""
         ...
 
     async def close(self) -> None:

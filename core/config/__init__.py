@@ -17,6 +17,7 @@ from core.config.settings import (
     LedgerSettings,
     Settings,
     SettlementSettings,
+    WalletSettings,
     WebhookSettings,
 )
 
@@ -35,6 +36,7 @@ __all__ = [
     "LedgerSettings",
     "Settings",
     "SettlementSettings",
+    "WalletSettings",
     "WebhookSettings",
     "find_config",
     "hidden_in",

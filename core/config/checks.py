@@ -22,6 +22,8 @@ _SCHEMES: dict[ChainKind, tuple[str, ...]] = {
     ChainKind.XRPL: ("ws://", "wss://"),
     ChainKind.TRON: ("http://", "https://"),
 }
+# Hardened steps need a private key, so the index, derived from a public one, comes after them.
+_PATH = re.compile(r"m(?:/[0-9]+'?)*/[0-9]+'(?:/[0-9]+)*/\{index\}")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
 
 
@@ -41,6 +43,7 @@ def check(settings: Settings, origin: str, environ: Mapping[str, str]) -> Settin
         refuse(origin, "[problems] unread_intervals", "must be 2 or more")
     if settings.log.level.lower() not in {"debug", "info", "warning", "error"}:
         refuse(origin, "[log] level", "must be debug, info, warning or error")
+    _check_wallets(settings, origin)
     _check_ledger(settings, origin)
     _check_settlement(settings, origin, environ)
     chains = _check_chains(settings, origin, environ)
@@ -49,6 +52,20 @@ def check(settings: Settings, origin: str, environ: Mapping[str, str]) -> Settin
     check_webhooks(settings, origin, environ)
     check_backup(settings, origin, environ)
     return msgspec.structs.replace(settings, chain=chains)
+
+
+def _check_wallets(settings: Settings, origin: str) -> None:
+    if settings.wallets.inactivity_days < 1:
+        refuse(origin, "[wallets] inactivity_days", "must be 1 or more")
+    for kind, path in settings.wallets.derivation.templates().items():
+        steps = [int(step) for step in re.findall(r"\d+", path)]
+        if not _PATH.fullmatch(path) or max(steps) >= 2**31:
+            refuse(
+                origin,
+                f"[wallets.derivation] {kind}",
+                f"{path!r} must be a path with a hardened step that ends in an index that is not, "
+                "such as m/44'/60'/1'/0/{index}",
+            )
 
 
 def _check_ledger(settings: Settings, origin: str) -> None:

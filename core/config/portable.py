@@ -25,7 +25,7 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 def portable(settings: Settings) -> dict[str, Any]:
     """Section by section what differs from the defaults. Blocks: reads the settings' file again,
     for the names that stand in it instead of secrets."""
-    written: Any = {}
+    written: dict[str, Any] = {}
     if settings.source:
         try:
             written = tomllib.loads(Path(settings.source).read_text(encoding="utf-8"))
@@ -33,7 +33,12 @@ def portable(settings: Settings) -> dict[str, Any]:
             written = {}  # gone or changed since: then secrets are only masked
     tree: dict[str, Any] = _plain(settings)
     sections = {name: value for name, value in tree.items() if name not in _OF_THIS_MACHINE}
-    return {name: _masked(value, written.get(name)) for name, value in sections.items()}
+    if "destination" not in written.get("backup", {}):
+        # Nobody chose it: elsewhere the default is another directory.
+        sections["backup"] = {
+            key: value for key, value in sections.get("backup", {}).items() if key != "destination"
+        }
+    return {n: _masked(v, written.get(n)) for n, v in sections.items() if v not in ({}, None)}
 
 
 def hidden_in(sections: Mapping[str, Any], place: str = "") -> list[str]:

@@ -216,6 +216,27 @@ class CustodySettings(Section, frozen=True):
     chains: dict[str, ChainCustody] = {}
 
 
+class DerivationSettings(Section, frozen=True):
+    """Paths of new addresses (BIP-32); `{index}` is the agent's number and stands last."""
+
+    evm: str = "m/44'/60'/1'/0/{index}"
+    xrpl: str = "m/44'/144'/1'/0/{index}"
+    tron: str = "m/44'/195'/1'/0/{index}"
+
+    def templates(self) -> dict[ChainKind, str]:
+        """The same by kind of chain."""
+        return {ChainKind.EVM: self.evm, ChainKind.XRPL: self.xrpl, ChainKind.TRON: self.tron}
+
+
+class WalletSettings(Section, frozen=True):
+    """Agents created from the seed, and the life of all."""
+
+    auto_archive: bool = False
+    """Archive agents that nothing moved for `inactivity_days`. An archive is for good."""
+    inactivity_days: int = 90
+    derivation: DerivationSettings = DerivationSettings()
+
+
 class AlertSettings(Section, frozen=True):
     """One rule of the alerts; filters left out match everything."""
 
@@ -312,6 +333,7 @@ class Settings(Section, frozen=True):
     settlement: SettlementSettings = SettlementSettings()
     ledger: LedgerSettings = LedgerSettings()
     custody: CustodySettings = CustodySettings()
+    wallets: WalletSettings = WalletSettings()
     alert: tuple[AlertSettings, ...] | None = None
     """Left out: the default rules; empty: none."""
     webhooks: WebhookSettings = WebhookSettings()

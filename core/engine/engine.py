@@ -15,6 +15,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from core.api import (
     AccountTotals,
@@ -39,6 +42,7 @@ from core.api import (
     TransferView,
     TrialView,
     Update,
+    WalletView,
 )
 from core.balances.cache import BalanceCache
 from core.balances.lane import CycleReport
@@ -60,13 +64,18 @@ from core.engine.compose import (
 )
 from core.engine.executor import Executor
 from core.engine.settling import NO_SETTLEMENTS, Settling
+from core.engine.wallet_views import wallet_views
 from core.events import Bus, EngineStarted, EngineStopped, Event, EventRecord
-from core.model import Agent, Asset, BursarError, Clock, Secret
+from core.model import Agent, Asset, BursarError, Clock, Secret, WalletState
 from core.settlement import SettlementEngine
 from core.store.directory import DataDirectory
 from core.store.protocol import StoreError
+from core.telemetry.audit import AuditLog
 from core.telemetry.event_lines import EventLines
 from core.telemetry.logs import LogFile
+
+if TYPE_CHECKING:
+    from core.engine.walleting import Walleting
 
 log = logging.getLogger("bursar.engine")
 
@@ -131,6 +140,9 @@ class Engine:
         self._books: Books | None = None
         self._settling: Settling | None = None
         self._alerting: Alerting | None = None
+        self.walleting: Walleting | None = None
+        """The wallets' service; None before `start` and in READ mode."""
+        self._loading = asyncio.Lock()
         self._worker: SyncWorker | None = None
         self._readers: dict[str, ChainReader] = {}
 
@@ -204,20 +216,23 @@ class Engine:
             engine=self._settlement_engine,
         )
         self._owned.push_async_callback(self._settling.close)
+        # One log object for all who audit: it knows the last line, which the next one follows.
+        audit = AuditLog(self.directory.path / "audit.jsonl", self._clock)
+        self._owned.push_async_callback(audit.close)
         self._alerting = Alerting(
             settings,
             self._store,
             self._bus,
             self._clock,
             self._counter,
-            self.directory.path / "audit.jsonl",
+            audit,
             self._patch,
             self._cache.view,
             lambda: self._agents,
             lambda: self._assets,
         )
-        self._owned.push_async_callback(self._alerting.close)
         await self._alerting.ensure()
+        self.walleting = self._open_wallets(audit)
         self._executor = Executor(
             self._store,
             self._clock,
@@ -227,6 +242,7 @@ class Engine:
             self._books,
             self._settling,
             self._alerting,
+            self.walleting,
         )
         if self.mode is EngineMode.FULL:
             await self._serve()
@@ -249,6 +265,21 @@ class Engine:
         gc.collect()
         gc.freeze()
         self._services = asyncio.create_task(self._run_services(), name="engine")
+
+    def _open_wallets(self, audit: AuditLog) -> Walleting:
+        from core.engine.walleting import Walleting  # with the seed's cryptography
+
+        return Walleting(
+            self.settings.wallets,
+            self.directory.generation(),
+            self._store,
+            self._bus,
+            self._clock,
+            self._counter,
+            audit,
+            self._agents_changed,
+            self._agents_moved,
+        )
 
     def _sync_worker(self, readers: Mapping[str, ChainReader]) -> SyncWorker:
         polling = self.settings.polling
@@ -273,12 +304,14 @@ class Engine:
         assert self._books is not None
         assert self._settling is not None
         assert self._alerting is not None
+        assert self.walleting is not None
         async with asyncio.TaskGroup() as group:
             workers = [group.create_task(self._worker.run(), name="sync")]
             workers.append(group.create_task(self._read_newcomers(), name="newcomers"))
             workers.append(group.create_task(self._books.run(), name="books"))
             workers.append(group.create_task(self._settling.run(), name="settlements"))
             workers.append(group.create_task(self._alerting.run(), name="alerts"))
+            workers.append(group.create_task(self.walleting.run(), name="wallets"))
             house = keep_house(self._store, settings.history, self._clock, self._note_store)
             workers.append(group.create_task(house, name="housekeeping"))
             size = watch_size(self._store, self._clock, self._note_size, self._note_store)
@@ -373,6 +406,7 @@ class Engine:
             settlements=board.rows,
             settlement=board.health,
             alerts=self._alerting.all() if self._alerting else (),
+            jobs=self.walleting.jobs() if self.walleting else (),
         )
 
     async def updates(self, after_version: int, after_seq: int) -> AsyncIterator[Update]:
@@ -418,6 +452,7 @@ class Engine:
             settlements=board.rows,
             settlement=board.health,
             alerts=self._alerting.changed_since(version) if self._alerting else None,
+            jobs=self.walleting.changed_since(version) if self.walleting else None,
         )
 
     def _health(self) -> StoreHealth:
@@ -509,8 +544,21 @@ class Engine:
     async def reconciliation(self) -> ReconciliationView | None:
         raise CommandRefusedError("Backups are not served yet.")
 
+    # --- wallets ---------------------------------------------------------------------------
+
+    async def wallets(self, agent: str = "") -> Sequence[WalletView]:
+        return await wallet_views(self._store, agent)
+
     async def verify_seed(self, words: Secret) -> Outcome:
-        raise CommandRefusedError("Backups are not served yet.")
+        return await self._writable_wallets().verify_seed(words)
+
+    async def unlock_seed(self, password: Secret) -> Outcome:
+        return await self._writable_wallets().unlock_seed(password)
+
+    def _writable_wallets(self) -> Walleting:
+        if self.walleting is None:
+            raise CommandRefusedError("This connection only reads the database, not the seed.")
+        return self.walleting
 
     # --- commands --------------------------------------------------------------------------
 
@@ -540,7 +588,11 @@ class Engine:
     # --- inside ----------------------------------------------------------------------------
 
     async def _load(self) -> None:
-        """Take the registry over and note what of it is new or different."""
+        """Take the registry over, one at a time, and note what of it is new or different."""
+        async with self._loading:
+            await self._take_registry()
+
+    async def _take_registry(self) -> None:
         registry = await load_registry(self._store, self._cache)
         agents = {agent.id: agent for agent in registry.agents}
         for name, agent in agents.items():
@@ -556,6 +608,18 @@ class Engine:
         if records:
             self._bus.publish(records[-1].seq)
         self._newcomers.set()
+
+    async def _agents_changed(self, read: bool) -> None:
+        await self._load()
+        if read:
+            self._newcomers.set()
+
+    async def _agents_moved(self, names: Sequence[str], state: WalletState) -> None:
+        """States that change nothing else need no look at the whole registry."""
+        async with self._loading:  # one that was read before the change must not come after it
+            for name in names:
+                self._agents[name] = msgspec.structs.replace(self._agents[name], state=state)
+                self._own_log.mark(f"agent:{name}")
 
     async def _publish(self, event: Event) -> None:
         await self._publish_all([event])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
 from core.api import (
     AcknowledgeAlert,
@@ -41,6 +42,9 @@ from core.events import EventRecord
 from core.model import Clock
 from core.store.protocol import DuplicateWalletError, Store
 
+if TYPE_CHECKING:
+    from core.engine.walleting import Walleting
+
 
 class Executor:
     """`read_chains` reads chains now; `changed` is told the records of what was written, after
@@ -56,6 +60,7 @@ class Executor:
         books: Books,
         settling: Settling,
         alerting: Alerting,
+        walleting: Walleting,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -65,6 +70,7 @@ class Executor:
         self._books = books
         self._settling = settling
         self._alerting = alerting
+        self._walleting = walleting
         self._writing = asyncio.Lock()
 
     async def execute(self, command: Command) -> Outcome:
@@ -79,6 +85,10 @@ class Executor:
             ):
                 await self._books.ready()
                 return await self._settling.execute(command)
+            if isinstance(command, CreateWallets):
+                return await self._walleting.create(command)
+            if isinstance(command, ChangeWallets):
+                return await self._walleting.change(command)
             if isinstance(command, RecordMovements):
                 return await self._books.move(command)
             if isinstance(command, BookUnexplained):
@@ -89,9 +99,7 @@ class Executor:
                 return await self._books.start_from(command)
             if isinstance(
                 command,
-                CreateWallets
-                | ChangeWallets
-                | CreateBackup
+                CreateBackup
                 | RunDueBackups
                 | VerifyBackup
                 | DrillBackup

@@ -36,6 +36,7 @@ from core.api import (
     TransferView,
     TrialView,
     Update,
+    WalletView,
 )
 from core.events import EventRecord
 from core.model import BursarError, NoWallet, Secret
@@ -227,6 +228,19 @@ class EngineClient:
             await self._call("POST", "/v1/seed/verify", content=body)
         )
         return outcome
+
+    async def unlock_seed(self, password: Secret) -> Outcome:
+        body = wire.encode(wire.SecretRequest(password.reveal()))
+        outcome: Outcome = wire.decode_outcome(
+            await self._call("POST", "/v1/seed/unlock", content=body)
+        )
+        return outcome
+
+    async def wallets(self, agent: str = "") -> Sequence[WalletView]:
+        found: list[WalletView] = wire.decode_wallets(
+            await self._call("GET", "/v1/wallets", agent=agent)
+        )
+        return found
 
     async def close(self) -> None:
         await self._http.aclose()

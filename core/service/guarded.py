@@ -47,6 +47,10 @@ def guarded_routes(api: EngineApi) -> list[web.RouteDef]:
         body: wire.SecretRequest = wire.decode_secret_request(await request.read())
         return _json(await api.verify_seed(Secret(body.secret)))
 
+    async def unlock_seed(request: web.Request) -> web.Response:
+        body: wire.SecretRequest = wire.decode_secret_request(await request.read())
+        return _json(await api.unlock_seed(Secret(body.secret)))
+
     return [
         web.get("/v1/backups/at", at),
         web.post("/v1/backups/drill", drill),
@@ -56,6 +60,7 @@ def guarded_routes(api: EngineApi) -> list[web.RouteDef]:
         web.post("/v1/restore/{plan}/apply", apply),
         web.delete("/v1/restore/{plan}", discard),
         web.post("/v1/seed/verify", verify_seed),
+        web.post("/v1/seed/unlock", unlock_seed),
     ]
 
 

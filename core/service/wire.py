@@ -29,6 +29,7 @@ from core.api import (
     StatePatch,
     TransferView,
     TrialView,
+    WalletView,
 )
 from core.events import EventRecord, Json, decode_amount, encode_amount, iso_utc
 from core.model import BursarError
@@ -110,6 +111,7 @@ decode_peers: Decoder = Decoder(list[PeerView])
 decode_trial: Decoder = Decoder(list[TrialView])
 decode_totals: Decoder = Decoder(list[AccountTotals])
 decode_texts: Decoder = Decoder(dict[str, str])
+decode_wallets: Decoder = Decoder(list[WalletView])
 decode_backups: Decoder = Decoder(list[BackupView])
 decode_plan: Decoder = Decoder(RestorePlan)
 decode_restored: Decoder = Decoder(RestoreResult)
