@@ -109,6 +109,8 @@ class Engine:
         self.mode = mode
         self.directory = DataDirectory(settings.data_path)
         self._clock = clock or SystemClock()
+        self.audit = AuditLog(settings.data_path / "audit.jsonl", self._clock)
+        """One for all who audit: it knows the last line, which the next one follows."""
         self._demo = demo
         self._settlement_engine = settlement_engine
         self._instance = uuid.uuid4().hex
@@ -216,23 +218,21 @@ class Engine:
             engine=self._settlement_engine,
         )
         self._owned.push_async_callback(self._settling.close)
-        # One log object for all who audit: it knows the last line, which the next one follows.
-        audit = AuditLog(self.directory.path / "audit.jsonl", self._clock)
-        self._owned.push_async_callback(audit.close)
+        self._owned.push_async_callback(self.audit.close)
         self._alerting = Alerting(
             settings,
             self._store,
             self._bus,
             self._clock,
             self._counter,
-            audit,
+            self.audit,
             self._patch,
             self._cache.view,
             lambda: self._agents,
             lambda: self._assets,
         )
         await self._alerting.ensure()
-        self.walleting = self._open_wallets(audit)
+        self.walleting = self._open_wallets()
         self._executor = Executor(
             self._store,
             self._clock,
@@ -266,7 +266,7 @@ class Engine:
         gc.freeze()
         self._services = asyncio.create_task(self._run_services(), name="engine")
 
-    def _open_wallets(self, audit: AuditLog) -> Walleting:
+    def _open_wallets(self) -> Walleting:
         from core.engine.walleting import Walleting  # with the seed's cryptography
 
         return Walleting(
@@ -276,7 +276,7 @@ class Engine:
             self._bus,
             self._clock,
             self._counter,
-            audit,
+            self.audit,
             self._agents_changed,
             self._agents_moved,
         )
