@@ -110,6 +110,8 @@ class Engine:
         self.mode = mode
         self.directory = DataDirectory(settings.data_path)
         self._clock = clock or SystemClock()
+        self.audit = AuditLog(settings.data_path / "audit.jsonl", self._clock)
+        """One for all who audit: it knows the last line, which the next one follows."""
         self._demo = demo
         self._settlement_engine = settlement_engine
         self._instance = uuid.uuid4().hex
@@ -220,24 +222,22 @@ class Engine:
             engine=self._settlement_engine,
         )
         self._owned.push_async_callback(self._settling.close)
-        # One log object for all who audit: it knows the last line, which the next one follows.
-        audit = AuditLog(self.directory.path / "audit.jsonl", self._clock)
-        self._owned.push_async_callback(audit.close)
+        self._owned.push_async_callback(self.audit.close)
         self._alerting = Alerting(
             settings,
             self._store,
             self._bus,
             self._clock,
             self._counter,
-            audit,
+            self.audit,
             self._patch,
             self._cache.view,
             lambda: self._agents,
             lambda: self._assets,
         )
         await self._alerting.ensure()
-        self.walleting = self._open_wallets(audit)
-        self.backing = await self._open_backups(audit)
+        self.walleting = self._open_wallets()
+        self.backing = await self._open_backups(self.audit)
         self._executor = Executor(
             self._store,
             self._clock,
@@ -287,7 +287,7 @@ class Engine:
         await backing.open()
         return backing
 
-    def _open_wallets(self, audit: AuditLog) -> Walleting:
+    def _open_wallets(self) -> Walleting:
         from core.engine.walleting import Walleting  # with the seed's cryptography
 
         return Walleting(
@@ -297,7 +297,7 @@ class Engine:
             self._bus,
             self._clock,
             self._counter,
-            audit,
+            self.audit,
             self._agents_changed,
             self._agents_moved,
         )
