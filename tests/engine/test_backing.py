@@ -38,5 +38,7 @@ async def test_a_full_and_an_incremental_are_made_stored_proven_and_told(tmp_pat
         assert created[1].as_json()["type"] == "BACKUP_CREATED"
         proven = await engine.execute(VerifyBackup())
         assert "2 copies of 2 archives decrypted" in proven.message
-        [job] = [job for job in (await engine.state()).backups.jobs if job.kind == "verify"]
+        after = (await engine.state()).backups
+        assert after is not None
+        [job] = [job for job in after.jobs if job.kind == "verify"]
         assert (job.error, job.ended_ms > 0, job.message) == ("", True, proven.message)
