@@ -171,9 +171,9 @@ class ChangeWallets(msgspec.Struct, frozen=True, tag="wallets-change"):
 
 
 class CreateBackup(msgspec.Struct, frozen=True, tag="backup"):
-    """Make a backup now and send it to every destination. `type` is "full" or "incremental"."""
+    """Make a backup now and send it to every destination. `kind` is "full" or "incremental"."""
 
-    type: str = "full"
+    kind: str = "full"
 
 
 class RunDueBackups(msgspec.Struct, frozen=True, tag="backup-due"):
