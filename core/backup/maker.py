@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -26,7 +27,7 @@ from core.backup.making import Made, Snapshot, make
 from core.backup.records import AnyRecord
 from core.backup.stock import Stock
 from core.backup.verify import verify
-from core.model import Clock
+from core.model import BursarError, Clock
 from core.wallets.secrets import SecretBytes
 
 log = logging.getLogger("bursar.backup")
@@ -82,33 +83,42 @@ class Maker:
     async def make(
         self,
         ring: KeyRing,
-        take: Callable[[], Awaitable[Snapshot]],
+        take: Callable[[], AbstractContextManager[Snapshot]],
         wanted: BackupType,
         progress: Progress,
     ) -> Delivered:
-        """Read the installation, seal it and send it everywhere. Raises BackupError where
-        nothing was made; an archive that is nowhere yet is no error but an `outcome`."""
-        progress.stage("reading the installation")
-        snapshot = await take()
+        """Read the installation, seal it and send it everywhere. `take` reads in the thread that
+        seals. Raises BackupError where nothing was made; an archive that is nowhere yet is no
+        error but an `outcome`."""
         note = ""
         if wanted is BackupType.INCREMENTAL and (note := self._uncovered(ring.install_id)):
             wanted = BackupType.FULL
-        progress.stage("sealing", unit="records")
-        counted = Snapshot(
-            _counted(snapshot.records, progress), snapshot.wallet_count, snapshot.seed_fingerprint
-        )
-        made: Made = await asyncio.to_thread(
-            make,
-            self.stock.spool,
-            counted,
-            ring,
-            self.stock.catalogue,
-            wanted,
-            self._clock.now_ms(),
-        )
+        progress.stage("reading and sealing", unit="records")
+        made = await asyncio.to_thread(self._seal, ring, take, wanted, progress)
         entry = entry_of(made.sealed, self.destinations)
         await self.stock.save(entry)
         return await self.send(entry, ring.key, progress, note or made.note)
+
+    def _seal(
+        self,
+        ring: KeyRing,
+        take: Callable[[], AbstractContextManager[Snapshot]],
+        wanted: BackupType,
+        progress: Progress,
+    ) -> Made:
+        stock, now_ms = self.stock, self._clock.now_ms()
+        try:
+            with take() as found:
+                counted = Snapshot(
+                    _counted(found.records, progress), found.wallet_count, found.seed_fingerprint
+                )
+                return make(stock.spool, counted, ring, stock.catalogue, wanted, now_ms)
+        except BackupError:
+            raise
+        except BursarError as error:  # of the vault, the database or the ledger
+            raise BackupError(f"The installation cannot be read: {error}") from error
+        except OSError as error:
+            raise BackupError(f"The installation cannot be read: {error}.") from error
 
     def _uncovered(self, install_id: str) -> str:
         """Why an incremental would be of no use to some destination, "" where there is none: it

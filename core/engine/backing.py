@@ -1,0 +1,536 @@
+"""Backups as a service of the engine: on schedule, on command, one job at a time.
+
+The engine owns the data directory's lock, so `bursar backup run-due` of another process either
+speaks to this one or takes its turn after it. A backup that fails is told, kept and tried again
+later, and never stops the engine. Everything heavy runs in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import msgspec
+
+from core.api import (
+    BackupsView,
+    BackupView,
+    Command,
+    CommandRefusedError,
+    CreateBackup,
+    DestinationView,
+    Outcome,
+    PruneBackups,
+    RekeyBackups,
+    RunDueBackups,
+    VerifyBackup,
+)
+from core.backup import delivery, proving, pruning, reslotting, schedule
+from core.backup.catalogue import Catalogue
+from core.backup.configured import (
+    KeySource,
+    build_destination,
+    key_source,
+    location_of,
+    retention_of,
+    schedule_of,
+)
+from core.backup.destinations import Destination
+from core.backup.errors import BackupError, DestinationError
+from core.backup.header import BackupType
+from core.backup.keyring import KeyRing
+from core.backup.maker import Delivered, Maker
+from core.backup.making import Snapshot
+from core.backup.stock import Stock
+from core.balances.versions import ChangeLog, VersionCounter
+from core.config import Settings
+from core.config.backup_checks import places
+from core.engine.backup_views import backup_views, slot_words
+from core.engine.jobs import Job, Jobs
+from core.events import BackupCreated, BackupFailed, Event, iso_utc
+from core.model import BursarError, Clock
+
+log = logging.getLogger("bursar.backup")
+
+_LOOK_S = 15.0
+_OVERDUE_MS = 3_600_000
+_KEY_AGAIN_MS = 300_000
+_DETAILS = {"component": "backup"}
+NO_KEY = "There is no backup key yet; run `bursar backup setup`."
+
+
+class Backing:
+    """`open` once, then `run` as its one task. `take` reads the installation in a thread;
+    `publish` stores events. Without `writes` it only shows what is there."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        counter: VersionCounter,
+        take: Callable[[], AbstractContextManager[Snapshot]],
+        publish: Callable[[Sequence[Event]], Awaitable[None]],
+        *,
+        writes: bool = True,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._take = take
+        self._publish = publish
+        self._writes = writes
+        self._log = ChangeLog[str](counter)
+        self._started_ms = clock.now_ms()
+        self._source: KeySource = key_source(settings)
+        self._ring: KeyRing | None = None
+        self._ring_stamp: tuple[int, ...] = ()
+        self._ring_tried_ms = 0
+        self._trouble = ""
+        self._views: tuple[Catalogue, tuple[BackupView, ...]] = (Catalogue(), ())
+        self._unusable: dict[str, str] = {}
+        self.off = NO_KEY
+        self.turn = asyncio.Lock()
+        """Held by whoever makes, changes or restores backups."""
+        self.jobs = Jobs(clock, self._changed)
+        self.stock = Stock(settings.data_path)
+        self.maker = Maker(
+            self.stock,
+            self._destinations(),
+            [place.name for place in places(settings) if place.write_only],
+            delivery.Require(settings.backup.require),
+            clock,
+        )
+
+    def _destinations(self) -> dict[str, Destination]:
+        built: dict[str, Destination] = {}
+        for place in places(self._settings):
+            try:
+                built[place.name] = build_destination(place)
+            except DestinationError as error:
+                self._unusable[place.name] = str(error)
+        return built
+
+    async def open(self) -> None:
+        """Read catalogue and key. Never raises for what is wrong with backups: `off` says it."""
+        try:
+            names = [place.name for place in places(self._settings)]
+            await self.stock.open(names, writes=self._writes)
+        except BackupError as error:
+            self.off = str(error)
+            log.error("%s", error, extra=_DETAILS)
+            self._writes = False
+            return
+        for problem in self.stock.problems:
+            log.error("%s", problem, extra=_DETAILS)
+        await self.refresh_key()
+
+    async def run(self) -> None:
+        """Look at the schedule and the outbox until cancelled."""
+        while True:
+            try:
+                await self.refresh_key()
+                if not self.off and not self.turn.locked():
+                    await self._run_due(
+                        schedule_of(self._settings.backup), self.stock.memory.failures
+                    )
+            except Exception as error:
+                log.error("backups: %s", error, exc_info=error, extra=_DETAILS)
+            self._note_trouble()
+            await self._clock.sleep(_LOOK_S)
+
+    # --- the key ---------------------------------------------------------------------------
+
+    async def refresh_key(self) -> None:
+        """Take up a key ring that appeared or changed; a command is asked anew now and then as
+        long as it gives none."""
+        if self._writes or self._source.path is not None:
+            await self._refresh_key()
+
+    async def _refresh_key(self) -> None:
+        now_ms = self._clock.now_ms()
+        stamp = await asyncio.to_thread(_stamp, self._source.path)
+        is_again = self._source.path is None and now_ms - self._ring_tried_ms >= _KEY_AGAIN_MS
+        if self._ring_tried_ms and stamp == self._ring_stamp and not (self.off and is_again):
+            return
+        self._ring_stamp, self._ring_tried_ms = stamp, now_ms
+        try:
+            await self.ring()
+        except BackupError as error:
+            if str(error) != self.off:
+                log.warning("no backups: %s", error, extra=_DETAILS)
+            self.off = str(error)
+        self._changed()
+
+    async def ring(self) -> KeyRing:
+        """The key ring as it is now. Raises KeySlotError."""
+        if not await asyncio.to_thread(self._source.exists):
+            self._ring = None
+            raise BackupError(NO_KEY)
+        self._ring = await asyncio.to_thread(self._source.read)
+        self.off = ""
+        return self._ring
+
+    @property
+    def install_id(self) -> str:
+        """Whose backups these are, "" before there is a key."""
+        return self._ring.install_id if self._ring else ""
+
+    # --- commands --------------------------------------------------------------------------
+
+    async def execute(self, command: Command) -> Outcome:
+        """Carry out a command about backups. Raises CommandRefusedError where nothing was done,
+        BackupError."""
+        if not self._writes:
+            raise CommandRefusedError(self.off or "This connection only reads.")
+        if isinstance(command, CreateBackup):
+            return await self._create(command)
+        if isinstance(command, RunDueBackups):
+            # A timer has its own jitter, and whoever asks now does not want to wait.
+            now = msgspec.structs.replace(schedule_of(self._settings.backup), jitter_ms=0)
+            return await self._run_due(now, 0)
+        if isinstance(command, VerifyBackup):
+            return await self._verify(command.id)
+        if isinstance(command, PruneBackups):
+            return await self._prune(command.dry_run)
+        if isinstance(command, RekeyBackups):
+            return await self._rekey()
+        raise CommandRefusedError("This is no command about backups.")
+
+    async def _create(self, command: CreateBackup) -> Outcome:
+        if command.type not in set(BackupType):
+            raise CommandRefusedError(f"There is no backup type {command.type!r}.")
+        async with self.turn:
+            return told(await self.make(BackupType(command.type)))
+
+    async def _run_due(self, plan: schedule.Schedule, failures: int) -> Outcome:
+        """Make what is due, and send what is waiting. Raises BackupError."""
+        async with self.turn:
+            done = await self._send_waiting()
+            memory = self.stock.memory
+            past = schedule.Past(
+                full_ms=self._last_ms(BackupType.FULL),
+                incremental_ms=self._last_ms(BackupType.INCREMENTAL),
+                failures=failures,
+                failed_ms=memory.failed_ms,
+                started_ms=self._started_ms,
+            )
+            due = schedule.decide(plan, past, self.install_id, self._clock.now_ms())
+            if due is not None and not self._is_on_its_way(due):
+                done.append(await self.make(due.type))
+        if not done:
+            coming = schedule.next_run(plan, self._clock.now_ms())
+            return Outcome(f"Nothing is due; the next {coming.type.value} backup is due "
+                           f"{iso_utc(coming.slot_ms)}.")  # fmt: skip
+        outcomes = [told(delivered) for delivered in done]
+        return Outcome(
+            " ".join(outcome.message for outcome in outcomes),
+            len(done),
+            tuple(line for outcome in outcomes for line in outcome.details),
+        )
+
+    async def _send_waiting(self) -> list[Delivered]:
+        if not self.stock.catalogue.outbox(self._clock.now_ms()):
+            return []
+        with self.jobs.begin("backup", "sending what is waiting") as job:
+            key = self._ring.key if self._ring else None
+            done = await self.maker.send_waiting(key, job)
+            for delivered in done:
+                await self._tell(delivered)
+            job.says(" ".join(told(delivered).message for delivered in done))
+        return done
+
+    def _last_ms(self, kind: BackupType) -> int:
+        """When the newest durable backup of a type was read; a slot is kept by what it holds."""
+        return next(
+            (
+                entry.created_ms
+                for entry in self.stock.catalogue
+                if entry.durable_ms and entry.type is kind and entry.install_id == self.install_id
+            ),
+            0,
+        )
+
+    def _is_on_its_way(self, due: schedule.Due) -> bool:
+        """Whether that slot's backup is made and only waits to be delivered."""
+        return any(
+            not entry.durable_ms
+            and entry.created_ms >= due.slot_ms
+            and entry.type in {due.type, BackupType.FULL}
+            and entry.install_id == self.install_id
+            for entry in self.stock.catalogue
+        )
+
+    async def make(self, wanted: BackupType) -> Delivered:
+        """Make a backup and send it, the turn being held. Raises BackupError, and where no
+        destination took it; then the outbox has it."""
+        with self.jobs.begin("backup", "starting") as job:
+            try:
+                ring = await self.ring()
+                await self._list_again(job)
+                delivered = await self.maker.make(ring, self._take, wanted, job)
+                self._changed()
+                await self._tell(delivered)
+            except BackupError as error:
+                await self._failed("create", "", wanted.value, str(error))
+                raise
+            if delivered.outcome is delivery.Outcome.FAILED:
+                reason = "; ".join(delivered.missing())
+                entry = delivered.entry
+                await self._failed("deliver", entry.id, entry.type.value, reason)
+                raise BackupError(
+                    f"Backup {entry.id} was made and is not where it has to be yet ("
+                    f"require = {self._settings.backup.require}): {reason} It is tried again."
+                )
+            await self._succeeded()
+            job.says(told(delivered).message)
+        await self._prune_after()
+        return delivered
+
+    async def _list_again(self, job: Job) -> None:
+        if self.stock.memory.unlisted:
+            job.stage("listing destinations")
+            for problem in await self.stock.list_again(
+                self.maker.destinations, self.install_id, self._clock.now_ms()
+            ):
+                log.warning("%s", problem, extra=_DETAILS)
+            self._changed()
+
+    async def _verify(self, archive_id: str) -> Outcome:
+        async with self.turn:
+            with self.jobs.begin("verify", "fetching") as job:
+                ring = await self.ring()
+                await self._list_again(job)
+                entry = self.maker.find(archive_id, self.install_id)
+                try:
+                    proof = await proving.prove(
+                        self.maker, entry, ring.key, self._clock.now_ms(), job
+                    )
+                except BackupError as error:
+                    reason = str(error)
+                    await self._tell_failure("verify", entry.id, entry.type.value, 1, reason)
+                    raise
+                finally:
+                    self._changed()
+                count = len(proof.chain)
+                message = (
+                    f"Backup {entry.id} opens: {entry.wallet_count:,} wallets, {proof.sound} "
+                    f"{'copies' if proof.sound != 1 else 'copy'} of {count} "
+                    f"{'archives' if count != 1 else 'archive'} decrypted and checked."
+                )
+                job.says(message)
+                return Outcome(message, proof.sound, proof.unproven)
+
+    async def _prune(self, dry_run: bool) -> Outcome:
+        async with self.turn:
+            verdicts = pruning.verdicts(
+                self.stock.catalogue,
+                self.install_id,
+                retention_of(self._settings.backup),
+                self._clock.now_ms(),
+                self._settings.backup.timezone,
+            )
+            going = [verdict.entry for verdict in verdicts if not verdict.stays]
+            if dry_run:
+                lines = [
+                    f"{'keep  ' if v.stays else 'delete'} {v.entry.name}"
+                    f"{f' ({v.reasons[0]})' if v.stays else ''}"
+                    for v in verdicts
+                ]
+                message = f"{len(going)} of {len(verdicts)} backups would be deleted."
+                return Outcome(message, len(going), tuple(lines))
+            with self.jobs.begin("prune", "deleting") as job:
+                pruned = await pruning.prune(self.maker, going, job)
+                message = f"Deleted {len(pruned.gone)} of {len(verdicts)} backups."
+                job.says(message)
+            self._changed()
+            return Outcome(message, len(pruned.gone), pruned.failed)
+
+    async def _prune_after(self) -> None:
+        """Retention, after a success; what it cannot delete is tried after the next."""
+        verdicts = pruning.verdicts(
+            self.stock.catalogue,
+            self.install_id,
+            retention_of(self._settings.backup),
+            self._clock.now_ms(),
+            self._settings.backup.timezone,
+        )
+        if going := [verdict.entry for verdict in verdicts if not verdict.stays]:
+            with self.jobs.begin("prune", "deleting") as job:
+                pruned = await pruning.prune(self.maker, going, job)
+                job.says(f"Deleted {len(pruned.gone)} of {len(verdicts)} backups.")
+            for entry in pruned.gone:
+                log.info("retention deleted backup %s", entry.id, extra=_DETAILS)
+            for problem in pruned.failed:
+                log.warning("%s", problem, extra=_DETAILS)
+
+    async def _rekey(self) -> Outcome:
+        async with self.turn:
+            with self.jobs.begin("rekey", "reading the key ring") as job:
+                ring = await self.ring()
+                await self._list_again(job)
+                done = await reslotting.reslot(self.maker, ring, job)
+                self._changed()
+                message = (
+                    f"{done.changed} backups have new key slots, {done.unchanged} had them already."
+                )
+                job.says(message)
+            return Outcome(message, done.changed, done.failed)
+
+    # --- what is told ----------------------------------------------------------------------
+
+    async def _tell(self, delivered: Delivered) -> None:
+        """A backup that became durable is an event, whoever sent it."""
+        entry = delivered.entry
+        if not delivered.fresh:
+            return
+        there = tuple(name for name, copy in entry.copies.items() if copy.is_there)
+        event = BackupCreated(
+            timestamp=self._clock.now_ms(),
+            backup_id=entry.id,
+            backup_type=entry.type.value,
+            parent_id=entry.parent_id,
+            size=entry.size,
+            wallets=entry.wallet_count,
+            sha256=entry.sha256,
+            destinations=there,
+            missing=tuple(name for name in entry.copies if name not in there),
+            verified=bool(entry.verified_ms),
+        )
+        log.info("%s", told(delivered).message, extra=_DETAILS)
+        await self._say(event)
+
+    async def _succeeded(self) -> None:
+        memory = self.stock.memory
+        if memory.failures or memory.error:
+            cleared = msgspec.structs.replace(memory, failures=0, failed_ms=0, error="")
+            await self.stock.remember(cleared)
+        self._note_trouble()
+
+    async def _failed(self, operation: str, backup_id: str, kind: str, reason: str) -> None:
+        memory = msgspec.structs.replace(
+            self.stock.memory,
+            failures=self.stock.memory.failures + 1,
+            failed_ms=self._clock.now_ms(),
+            error=reason,
+        )
+        try:
+            await self.stock.remember(memory)
+        except BackupError as error:
+            log.error("%s", error, extra=_DETAILS)
+        await self._tell_failure(operation, backup_id, kind, memory.failures, reason)
+        self._note_trouble()
+
+    async def _tell_failure(
+        self, operation: str, backup_id: str, kind: str, attempt: int, reason: str
+    ) -> None:
+        log.error("backup failed (%s): %s", operation, reason, extra=_DETAILS)
+        await self._say(
+            BackupFailed(
+                timestamp=self._clock.now_ms(),
+                operation=operation,
+                backup_id=backup_id,
+                backup_type=kind,
+                attempt=attempt,
+                reason=reason,
+            )
+        )
+
+    async def _say(self, event: Event) -> None:
+        try:
+            await self._publish([event])
+        except BursarError as error:  # the database: the backup stands all the same
+            log.error("an event was not stored: %s", error, extra=_DETAILS)
+
+    # --- state -----------------------------------------------------------------------------
+
+    def all(self) -> BackupsView:
+        """Everything about backups as it stands."""
+        backup = self._settings.backup
+        now_ms = self._clock.now_ms()
+        if self._views[0] is not self.stock.catalogue:
+            self._views = (self.stock.catalogue, backup_views(self.stock.catalogue))
+        views = self._views[1]
+        zone = backup.timezone
+        return BackupsView(
+            off=self.off,
+            trouble=self._trouble,
+            installation=self.install_id,
+            require=backup.require,
+            backups=views,
+            destinations=tuple(
+                DestinationView(place.name, location_of(place), self._error_at(place.name))
+                for place in places(self._settings)
+            ),
+            slots=slot_words(slot.kind for slot in self._ring.slots) if self._ring else (),
+            jobs=self.jobs.views(),
+            next_full_ms=schedule.next_slot(backup.full, zone, now_ms),
+            next_incremental_ms=schedule.next_slot(backup.incremental, zone, now_ms),
+            next_drill_ms=schedule.next_slot(backup.drill, zone, now_ms),
+            last_ms=max((view.created_ms for view in views if view.durable_ms), default=0),
+            last_verified_ms=max((view.verified_ms for view in views), default=0),
+            last_drilled_ms=max((view.drilled_ms for view in views), default=0),
+        )
+
+    def changed_since(self, version: int) -> BackupsView | None:
+        """The view if it changed after `version`, else None."""
+        return self.all() if self._log.since(version) else None
+
+    def _changed(self) -> None:
+        self._log.mark("backups")
+
+    def _error_at(self, name: str) -> str:
+        """Why a destination could last not be used."""
+        if name in self._unusable:
+            return self._unusable[name]
+        for entry in self.stock.catalogue:
+            if (copy := entry.copies.get(name)) is not None:
+                return copy.error
+        return ""
+
+    def _note_trouble(self) -> None:
+        trouble = self._what_troubles()
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._changed()
+
+    def _what_troubles(self) -> str:
+        """What keeps a scheduled backup from being made, or is overdue, in words."""
+        if self.off:
+            return ""
+        memory, backup, now_ms = self.stock.memory, self._settings.backup, self._clock.now_ms()
+        if memory.failures:
+            return f"The last backup failed {iso_utc(memory.failed_ms)}: {memory.error}"
+        last_ms = max(map(self._last_ms, BackupType))
+        for words, expression in (("full", backup.full), ("incremental", backup.incremental)):
+            slot_ms = schedule.previous_slot(expression, backup.timezone, now_ms)
+            made_ms = self._last_ms(BackupType.FULL) if words == "full" else last_ms
+            begun_ms = max(slot_ms, self._started_ms)
+            if made_ms < slot_ms and now_ms > begun_ms + int(backup.jitter) + _OVERDUE_MS:
+                return f"The {words} backup that was due {iso_utc(slot_ms)} was not made."
+        return ""
+
+
+def told(delivered: Delivered) -> Outcome:
+    """What came of a backup in words; details say which destinations lack it."""
+    entry = delivered.entry
+    there = [name for name, copy in entry.copies.items() if copy.is_there]
+    words = "full" if entry.type is BackupType.FULL else "incremental"
+    note = f" It is a full because {delivered.note}." if delivered.note else ""
+    message = (
+        f"Made {words} backup {entry.id}: {entry.wallet_count:,} wallets, {entry.size:,} bytes, "
+        f"at {', '.join(there) or 'no destination yet'}.{note}"
+    )
+    return Outcome(message, 1, delivered.missing())
+
+
+def _stamp(path: Path | None) -> tuple[int, ...]:
+    """What changes with a file's content; () where there is none."""
+    if path is None:
+        return ()
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_ino, status.st_mtime_ns, status.st_size, status.st_mode
