@@ -29,7 +29,6 @@ from core.backup.retention import Retention
 from core.backup.schedule import Schedule
 from core.config import BackupSettings, DestinationSettings, Settings
 from core.config.backup_checks import S3_SCHEMES
-from core.model import Secret
 
 CREDENTIAL = "bursar-backup-key"
 _COMMAND_LIMIT_S = 30.0
@@ -73,12 +72,6 @@ def key_source(settings: Settings, environ: Mapping[str, str] = os.environ) -> K
             return KeySource(f"the systemd credential {CREDENTIAL}", path, fixed=True)
     path = settings.data_path / FILE_NAME
     return KeySource(str(path), path)
-
-
-def password_from(settings: Settings, environ: Mapping[str, str] = os.environ) -> Secret | None:
-    """The password of the variable that `password_env` names, None where none is named."""
-    name = settings.backup.password_env
-    return Secret(environ.get(name, "")) if name else None
 
 
 def _printed_by(command: tuple[str, ...]) -> bytes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
@@ -26,7 +25,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
 _DAY_MS = 86_400_000
 
 
-def check_backup(settings: Settings, origin: str, environ: Mapping[str, str]) -> None:
+def check_backup(settings: Settings, origin: str) -> None:
     """Raises ConfigError naming the first key that cannot be used."""
     backup = settings.backup
     try:
@@ -50,7 +49,7 @@ def check_backup(settings: Settings, origin: str, environ: Mapping[str, str]) ->
             refuse(origin, f"[backup] {key}", "must be 1d or more")
     if backup.keep_fulls < backup.keep_incrementals:
         refuse(origin, "[backup] keep_fulls", "must not be shorter than keep_incrementals")
-    _check_keys(backup, origin, environ)
+    _check_keys(backup, origin)
     _check_places(settings, origin)
 
 
@@ -89,7 +88,7 @@ def zone_of(name: str) -> tzinfo:
         raise ValueError(f"{name!r} is no IANA time zone such as Europe/Berlin") from error
 
 
-def _check_keys(backup: BackupSettings, origin: str, environ: Mapping[str, str]) -> None:
+def _check_keys(backup: BackupSettings, origin: str) -> None:
     if backup.key_file and backup.password_command:
         refuse(origin, "[backup] password_command", "give either key_file or password_command")
     if backup.key_file and not Path(backup.key_file).expanduser().is_absolute():
@@ -100,12 +99,6 @@ def _check_keys(backup: BackupSettings, origin: str, environ: Mapping[str, str])
         refuse(origin, "[backup] password_command", f"cannot be split into words: {error}")
     if backup.password_command and not words:
         refuse(origin, "[backup] password_command", "names no command")
-    if backup.password_env and not environ.get(backup.password_env):
-        refuse(
-            origin,
-            "[backup] password_env",
-            "must name an environment variable that holds the password",
-        )
 
 
 def _check_places(settings: Settings, origin: str) -> None:

@@ -50,7 +50,7 @@ def check(settings: Settings, origin: str, environ: Mapping[str, str]) -> Settin
     _check_assets(settings, origin)
     check_alerts(settings, origin)
     check_webhooks(settings, origin, environ)
-    check_backup(settings, origin, environ)
+    check_backup(settings, origin)
     return msgspec.structs.replace(settings, chain=chains)
 
 

@@ -44,14 +44,18 @@ from core.backup.header import BackupType
 from core.backup.keyring import KeyRing
 from core.backup.maker import Delivered, Maker
 from core.backup.making import Snapshot
+from core.backup.source import Source
 from core.backup.stock import Stock
 from core.balances.versions import ChangeLog, VersionCounter
 from core.config import Settings
 from core.config.backup_checks import places
+from core.engine import backup_keys
 from core.engine.backup_views import backup_views, slot_words
 from core.engine.jobs import Job, Jobs
 from core.events import BackupCreated, BackupFailed, Event, iso_utc
-from core.model import BursarError, Clock
+from core.model import BursarError, Clock, Secret
+from core.telemetry.audit import AuditError, AuditLog
+from core.wallets.vault import SeedVault
 
 log = logging.getLogger("bursar.backup")
 
@@ -64,7 +68,7 @@ NO_KEY = "There is no backup key yet; run `bursar backup setup`."
 
 class Backing:
     """`open` once, then `run` as its one task. `take` reads the installation in a thread;
-    `publish` stores events. Without `writes` it only shows what is there."""
+    `publish` stores events. Without an audit log it only shows what is there."""
 
     def __init__(
         self,
@@ -73,14 +77,14 @@ class Backing:
         counter: VersionCounter,
         take: Callable[[], AbstractContextManager[Snapshot]],
         publish: Callable[[Sequence[Event]], Awaitable[None]],
-        *,
-        writes: bool = True,
+        audit: AuditLog | None,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._take = take
         self._publish = publish
-        self._writes = writes
+        self._audit = audit
+        self._writes = audit is not None
         self._log = ChangeLog[str](counter)
         self._started_ms = clock.now_ms()
         self._source: KeySource = key_source(settings)
@@ -135,6 +139,8 @@ class Backing:
                     await self._run_due(
                         schedule_of(self._settings.backup), self.stock.memory.failures
                     )
+            except BackupError as error:
+                log.info("the next attempt comes by itself: %s", error, extra=_DETAILS)
             except Exception as error:
                 log.error("backups: %s", error, exc_info=error, extra=_DETAILS)
             self._note_trouble()
@@ -198,6 +204,42 @@ class Backing:
             return await self._rekey()
         raise CommandRefusedError("This is no command about backups.")
 
+    async def at(self, source: str) -> Sequence[BackupView]:
+        """The backups at a destination of that name, in a folder or in a file, newest first.
+        Raises CommandRefusedError."""
+        try:
+            place = Source(source, self.maker.destinations, self.stock.catalogue, self.install_id)
+            found = await place.look(self._clock.now_ms(), self.stock.spool)
+        except BackupError as error:
+            raise CommandRefusedError(str(error)) from error
+        return backup_views(found.catalogue)
+
+    async def set_up(self, vault: SeedVault, password: Secret, recovery: Secret) -> Outcome:
+        """Make the key ring. Raises CommandRefusedError, TooSoonError."""
+        async with self.turn:
+            await self._record("backup.setup", "backup key")
+            outcome = await backup_keys.set_up(self._source, vault, password, recovery)
+        await self.refresh_key()
+        return outcome
+
+    async def change_password(
+        self, vault: SeedVault, current: Secret, password: Secret, recovery: Secret
+    ) -> Outcome:
+        """Give vault and key ring another password. Raises CommandRefusedError, TooSoonError."""
+        async with self.turn:
+            await self._record("backup.password", "backup key and seed vault")
+            outcome = await backup_keys.change(self._source, vault, current, password, recovery)
+        await self.refresh_key()
+        return outcome
+
+    async def _record(self, action: str, subject: str) -> None:
+        """An operator's action is in the audit log before it is done."""
+        assert self._audit is not None
+        try:
+            await self._audit.append(action, "operator", subject, {})
+        except AuditError as error:
+            raise CommandRefusedError(str(error)) from error
+
     async def _create(self, command: CreateBackup) -> Outcome:
         if command.type not in set(BackupType):
             raise CommandRefusedError(f"There is no backup type {command.type!r}.")
@@ -238,6 +280,8 @@ class Backing:
             done = await self.maker.send_waiting(key, job)
             for delivered in done:
                 await self._tell(delivered)
+            if any(delivered.fresh for delivered in done):
+                await self._succeeded()
             job.says(" ".join(told(delivered).message for delivered in done))
         return done
 
@@ -340,6 +384,7 @@ class Backing:
                 ]
                 message = f"{len(going)} of {len(verdicts)} backups would be deleted."
                 return Outcome(message, len(going), tuple(lines))
+            await self._record("backup.prune", f"{len(going)} backups")
             with self.jobs.begin("prune", "deleting") as job:
                 pruned = await pruning.prune(self.maker, going, job)
                 message = f"Deleted {len(pruned.gone)} of {len(verdicts)} backups."
@@ -367,6 +412,7 @@ class Backing:
 
     async def _rekey(self) -> Outcome:
         async with self.turn:
+            await self._record("backup.rekey", "backups")
             with self.jobs.begin("rekey", "reading the key ring") as job:
                 ring = await self.ring()
                 await self._list_again(job)

@@ -76,6 +76,7 @@ from core.telemetry.event_log import EventLog
 from core.telemetry.logs import LogFile
 
 if TYPE_CHECKING:
+    from core.engine.backing import Backing
     from core.engine.walleting import Walleting
 
 log = logging.getLogger("bursar.engine")
@@ -110,6 +111,8 @@ class Engine:
         self.mode = mode
         self.directory = DataDirectory(settings.data_path)
         self._clock = clock or SystemClock()
+        self.audit = AuditLog(settings.data_path / "audit.jsonl", self._clock)
+        """One for all who audit: it knows the last line, which the next one follows."""
         self._demo = demo
         self._settlement_engine = settlement_engine
         self._instance = uuid.uuid4().hex
@@ -144,6 +147,8 @@ class Engine:
         self._alerting: Alerting | None = None
         self.walleting: Walleting | None = None
         """The wallets' service; None before `start` and in READ mode."""
+        self.backing: Backing | None = None
+        """The backups' service; None before `start`. In READ mode it only shows."""
         self._loading = asyncio.Lock()
         self._worker: SyncWorker | None = None
         self._readers: dict[str, ChainReader] = {}
@@ -191,6 +196,7 @@ class Engine:
         self._first_seq = await self._store.last_seq()
         self._bus.publish(self._first_seq)
         if not writes:
+            self.backing = await self._open_backups(None)
             return
         for chain in settings.chain:
             reader = build_reader(chain, settings, self._clock, self._store)
@@ -219,23 +225,22 @@ class Engine:
             engine=self._settlement_engine,
         )
         self._owned.push_async_callback(self._settling.close)
-        # One log object for all who audit: it knows the last line, which the next one follows.
-        audit = AuditLog(self.directory.path / "audit.jsonl", self._clock)
-        self._owned.push_async_callback(audit.close)
+        self._owned.push_async_callback(self.audit.close)
         self._alerting = Alerting(
             settings,
             self._store,
             self._bus,
             self._clock,
             self._counter,
-            audit,
+            self.audit,
             self._patch,
             self._cache.view,
             lambda: self._agents,
             lambda: self._assets,
         )
         await self._alerting.ensure()
-        self.walleting = self._open_wallets(audit)
+        self.walleting = self._open_wallets()
+        self.backing = await self._open_backups(self.audit)
         self._executor = Executor(
             self._store,
             self._clock,
@@ -246,6 +251,7 @@ class Engine:
             self._settling,
             self._alerting,
             self.walleting,
+            self.backing,
         )
         if self.mode is EngineMode.FULL:
             await self._serve()
@@ -269,7 +275,22 @@ class Engine:
         gc.freeze()
         self._services = asyncio.create_task(self._run_services(), name="engine")
 
-    def _open_wallets(self, audit: AuditLog) -> Walleting:
+    async def _open_backups(self, audit: AuditLog | None) -> Backing:
+        from core.backup.installation import read_installation  # with its cryptography
+        from core.engine.backing import Backing
+
+        backing = Backing(
+            self.settings,
+            self._clock,
+            self._counter,
+            lambda: read_installation(self.directory.generation(), self.settings),
+            self._publish_all,
+            audit,
+        )
+        await backing.open()
+        return backing
+
+    def _open_wallets(self) -> Walleting:
         from core.engine.walleting import Walleting  # with the seed's cryptography
 
         return Walleting(
@@ -279,7 +300,7 @@ class Engine:
             self._bus,
             self._clock,
             self._counter,
-            audit,
+            self.audit,
             self._agents_changed,
             self._agents_moved,
         )
@@ -308,6 +329,7 @@ class Engine:
         assert self._settling is not None
         assert self._alerting is not None
         assert self.walleting is not None
+        assert self.backing is not None
         async with asyncio.TaskGroup() as group:
             workers = [group.create_task(self._worker.run(), name="sync")]
             workers.append(group.create_task(self._read_newcomers(), name="newcomers"))
@@ -315,6 +337,7 @@ class Engine:
             workers.append(group.create_task(self._settling.run(), name="settlements"))
             workers.append(group.create_task(self._alerting.run(), name="alerts"))
             workers.append(group.create_task(self.walleting.run(), name="wallets"))
+            workers.append(group.create_task(self.backing.run(), name="backups"))
             house = keep_house(self._store, settings.history, self._clock, self._note_store)
             workers.append(group.create_task(house, name="housekeeping"))
             size = watch_size(self._store, self._clock, self._note_size, self._note_store)
@@ -413,6 +436,7 @@ class Engine:
             settlement=board.health,
             alerts=self._alerting.all() if self._alerting else (),
             jobs=self.walleting.jobs() if self.walleting else (),
+            backups=self.backing.all() if self.backing else None,
         )
 
     async def updates(self, after_version: int, after_seq: int) -> AsyncIterator[Update]:
@@ -459,6 +483,7 @@ class Engine:
             settlement=board.health,
             alerts=self._alerting.changed_since(version) if self._alerting else None,
             jobs=self.walleting.changed_since(version) if self.walleting else None,
+            backups=self.backing.changed_since(version) if self.backing else None,
         )
 
     def _health(self) -> StoreHealth:
@@ -530,7 +555,19 @@ class Engine:
     # --- backups and restore ---------------------------------------------------------------
 
     async def backups_at(self, source: str) -> Sequence[BackupView]:
-        raise CommandRefusedError("Backups are not served yet.")
+        return await self._backups().at(source)
+
+    async def set_up_backups(self, password: Secret, recovery: Secret) -> Outcome:
+        return await self._backups().set_up(self._writable_wallets().vault, password, recovery)
+
+    async def change_password(self, current: Secret, password: Secret, recovery: Secret) -> Outcome:
+        vault = self._writable_wallets().vault
+        return await self._backups().change_password(vault, current, password, recovery)
+
+    def _backups(self) -> Backing:
+        if self.backing is None or self.mode is EngineMode.READ:
+            raise CommandRefusedError("This connection only reads.")
+        return self.backing
 
     async def drill(self, backup: str, password: Secret) -> Outcome:
         raise CommandRefusedError("Backups are not served yet.")

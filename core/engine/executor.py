@@ -23,6 +23,7 @@ from core.api import (
     PruneBackups,
     RecordMovements,
     RecordSettlement,
+    RekeyBackups,
     ReleaseSettlements,
     RunDueBackups,
     SetLimits,
@@ -43,6 +44,7 @@ from core.model import Clock
 from core.store.protocol import DuplicateWalletError, Store
 
 if TYPE_CHECKING:
+    from core.engine.backing import Backing
     from core.engine.walleting import Walleting
 
 
@@ -61,6 +63,7 @@ class Executor:
         settling: Settling,
         alerting: Alerting,
         walleting: Walleting,
+        backing: Backing,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -71,6 +74,7 @@ class Executor:
         self._settling = settling
         self._alerting = alerting
         self._walleting = walleting
+        self._backing = backing
         self._writing = asyncio.Lock()
 
     async def execute(self, command: Command) -> Outcome:
@@ -98,14 +102,10 @@ class Executor:
             if isinstance(command, ImportTotals):
                 return await self._books.start_from(command)
             if isinstance(
-                command,
-                CreateBackup
-                | RunDueBackups
-                | VerifyBackup
-                | DrillBackup
-                | PruneBackups
-                | ReleaseSettlements,
+                command, CreateBackup | RunDueBackups | VerifyBackup | PruneBackups | RekeyBackups
             ):
+                return await self._backing.execute(command)
+            if isinstance(command, DrillBackup | ReleaseSettlements):
                 raise CommandRefusedError("This is not served yet.")
             async with self._writing:
                 if isinstance(command, ImportWallets):

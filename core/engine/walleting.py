@@ -64,8 +64,7 @@ class Walleting:
         changed: Callable[[bool], Awaitable[None]],
         moved: Moved,
     ) -> None:
-        self.templates = settings.derivation.templates()
-        self.vault = SeedVault(generation, store, clock, self.templates)
+        self.vault = SeedVault(generation, store, clock, settings.derivation.templates())
         self.wallets = AgentWallets(store, self.vault.accounts, clock, bus)
         self.lifecycle = Lifecycle(store, clock, bus)
         self._policy = ArchivePolicy(settings.auto_archive, settings.inactivity_days)
@@ -208,7 +207,7 @@ class Walleting:
         def look() -> None:
             self.vault.header()
             accounts = self.vault.accounts()
-            if not follows(accounts, self.templates):
+            if not follows(accounts, self.vault.templates):
                 raise AccountsError(
                     "[wallets.derivation] names a path whose account key is not derived yet. Run "
                     "`bursar seed unlock` once, or set the path back. Nothing was created."

@@ -987,6 +987,12 @@ class ScriptedEngine:
     async def verify_seed(self, words: Secret) -> Outcome:
         raise CommandRefusedError("Backups are not served yet.")
 
+    async def set_up_backups(self, password: Secret, recovery: Secret) -> Outcome:
+        raise CommandRefusedError("Backups are not served yet.")
+
+    async def change_password(self, current: Secret, password: Secret, recovery: Secret) -> Outcome:
+        raise CommandRefusedError("Backups are not served yet.")
+
     async def unlock_seed(self, password: Secret) -> Outcome:
         raise CommandRefusedError("Backups are not served yet.")
 

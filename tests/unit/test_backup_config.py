@@ -46,7 +46,6 @@ def test_with_nothing_said_backups_go_to_a_directory_of_the_data_directory(tmp_p
         ('[backup]\nkey_file = "ring"', r"\[backup\] key_file: must be an absolute path"),
         ('[backup]\nkey_file = "/r"\npassword_command = "cat /r"', "password_command: give either"),
         ('[backup]\npassword_command = "cat \'r"', r"password_command: cannot be split"),
-        ('[backup]\npassword_env = "NOT_SET"', r"password_env: must name an environment variable"),
         ('[backup]\nincremantal = "0 0 * * *"', "did you mean `incremental`"),
         (place(""), r"\[\[backup.destination\]\] number 1 \(offsite\): give either"),
         (place('path = "/a"\nurl = "s3://b"'), "give either `path` or `url`"),
@@ -94,7 +93,7 @@ def test_azure_names_its_account_with_an_at(tmp_path: Path) -> None:
     assert found.url == url
 
 
-def test_the_short_names_are_destinations_and_a_password(tmp_path: Path) -> None:
+def test_the_short_names_are_destinations(tmp_path: Path) -> None:
     only_path = places(load(tmp_path, "", {"WALLET_BACKUP_PATH": "/mnt/usb"}))
     assert [(p.name, p.path) for p in only_path] == [("local", "/mnt/usb")]
     only_bucket = places(load(tmp_path, "", {"S3_BUCKET": "b"}))
@@ -114,7 +113,6 @@ def test_the_short_names_are_destinations_and_a_password(tmp_path: Path) -> None
         ("local", ""),
         ("s3", "eu-north-1"),
     ]
-    assert settings.backup.password_env == "WALLET_BACKUP_PASSWORD"
     assert "c4n4ry" not in f"{settings!r} {masked(settings)}"
 
 

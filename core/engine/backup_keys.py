@@ -1,0 +1,75 @@
+"""The password and recovery key that open seed vault and backups alike: set, and changed in both.
+
+The vault is asked first: with a seed there, only what opens it is taken. A change that dies between
+the two is finished by giving it again, with the new password as the current one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from core.api import CommandRefusedError, Outcome
+from core.backup.configured import KeySource
+from core.backup.keyring import create_key_ring, new_install_id, replace_key_ring, with_new_slots
+from core.backup.keys import unlock
+from core.backup.rekey import OLD_COPIES
+from core.model import BursarError, Secret
+from core.wallets.passwords import check_password
+from core.wallets.secrets import Password, RecoveryKey, opener
+from core.wallets.vault import SeedVault
+
+
+async def set_up(
+    source: KeySource, vault: SeedVault, password: Secret, recovery: Secret
+) -> Outcome:
+    """Make the key ring. Raises CommandRefusedError, and then there is none."""
+    path = _writable(source)
+    if await asyncio.to_thread(source.exists):
+        raise CommandRefusedError(
+            f"{path} is there already; `bursar backup rekey` changes its password."
+        )
+    try:
+        key = _recovery(recovery)
+        if await asyncio.to_thread(vault.exists):
+            await vault.unlock(Password(password))
+            if key is not None:
+                await vault.unlock(key)
+        ring = await asyncio.to_thread(create_key_ring, path, new_install_id(), password, key)
+    except BursarError as error:
+        raise CommandRefusedError(str(error)) from error
+    return Outcome(f"Wrote the backup key {path}, of installation {ring.install_id}.", 1)
+
+
+async def change(
+    source: KeySource, vault: SeedVault, current: Secret, password: Secret, recovery: Secret
+) -> Outcome:
+    """Another password and recovery key for vault and ring. Raises CommandRefusedError."""
+    path = _writable(source)
+    try:
+        ring = await asyncio.to_thread(source.read)
+        key = _recovery(recovery)
+        await asyncio.to_thread(check_password, password)
+        if await asyncio.to_thread(vault.exists):
+            await vault.rekey(opener(current), password, key)
+        else:
+            await asyncio.to_thread(unlock, ring.slots, opener(current), ring.install_id, str(path))
+        after = await asyncio.to_thread(with_new_slots, ring, password, key)
+        await asyncio.to_thread(replace_key_ring, path, after)
+    except BursarError as error:
+        raise CommandRefusedError(str(error)) from error
+    ways = "the password and the recovery key" if key else "the password"
+    return Outcome(f"New backups are opened by {ways} given now.", 1, (OLD_COPIES,))
+
+
+def _recovery(typed: Secret) -> RecoveryKey | None:
+    return RecoveryKey.parse(typed) if typed.reveal() else None
+
+
+def _writable(source: KeySource) -> Path:
+    if source.path is None or source.fixed:
+        raise CommandRefusedError(
+            f"The backup key comes from {source.said}, which Bursar does not write; set [backup] "
+            "key_file to a file, and store its content there afterwards."
+        )
+    return source.path
