@@ -65,11 +65,12 @@ class Staged(msgspec.Struct, frozen=True):
 
 
 class UnlockedChain(msgspec.Struct, frozen=True):
-    """Archives, full first, with the key that opens them all and the newest one's slots."""
+    """Archives, full first, with the key that opens them all and the newest one's slots. `opener`
+    is what a person gave, None where the engine's own key did it."""
 
     files: tuple[Path, ...]
     ring: KeyRing
-    opener: Opener
+    opener: Opener | None = None
 
 
 def unlock_chain(files: Sequence[Path], secret: Secret) -> UnlockedChain:
@@ -114,8 +115,10 @@ def stage(
     proven = prove_addresses(
         generation, lambda done, total: note("deriving addresses", done, total, "addresses")
     )
-    note("opening the seed", 0, 0, "")
-    unproven = prove_seed(generation, chain.opener)
+    unproven = "no password was given"
+    if chain.opener is not None:
+        note("opening the seed", 0, 0, "")
+        unproven = prove_seed(generation, chain.opener)
     choice = _after_building(choice, built, settings)
     return Staged(
         folder,

@@ -33,11 +33,6 @@ def portable(settings: Settings) -> dict[str, Any]:
             written = {}  # gone or changed since: then secrets are only masked
     tree: dict[str, Any] = _plain(settings)
     sections = {name: value for name, value in tree.items() if name not in _OF_THIS_MACHINE}
-    if "destination" not in written.get("backup", {}):
-        # Nobody chose it: elsewhere the default is another directory.
-        sections["backup"] = {
-            key: value for key, value in sections.get("backup", {}).items() if key != "destination"
-        }
     return {n: _masked(v, written.get(n)) for n, v in sections.items() if v not in ({}, None)}
 
 
