@@ -570,7 +570,7 @@ class Engine:
         return self.backing
 
     async def drill(self, backup: str, password: Secret) -> Outcome:
-        raise CommandRefusedError("Backups are not served yet.")
+        return await self._backups().drill(backup, password)
 
     async def plan_restore(self, request: RestoreRequest, password: Secret) -> RestorePlan:
         raise CommandRefusedError("Backups are not served yet.")

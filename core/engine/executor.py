@@ -102,10 +102,16 @@ class Executor:
             if isinstance(command, ImportTotals):
                 return await self._books.start_from(command)
             if isinstance(
-                command, CreateBackup | RunDueBackups | VerifyBackup | PruneBackups | RekeyBackups
+                command,
+                CreateBackup
+                | RunDueBackups
+                | VerifyBackup
+                | DrillBackup
+                | PruneBackups
+                | RekeyBackups,
             ):
                 return await self._backing.execute(command)
-            if isinstance(command, DrillBackup | ReleaseSettlements):
+            if isinstance(command, ReleaseSettlements):
                 raise CommandRefusedError("This is not served yet.")
             async with self._writing:
                 if isinstance(command, ImportWallets):

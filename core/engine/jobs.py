@@ -42,6 +42,12 @@ class Job:
             self.view = msgspec.structs.replace(self.view, done=self._done)
             self._tell()
 
+    def note(self, words: str, done: int, total: int, unit: str) -> None:
+        """Where the work stands, for work that counts by itself."""
+        if words != self.view.stage or total != self.view.total:
+            self.stage(words, total, unit)
+        self.advance(done - self._done)
+
     def says(self, message: str) -> None:
         """What came of it, for its end."""
         self.view = msgspec.structs.replace(self.view, message=message)
