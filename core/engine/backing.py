@@ -53,7 +53,7 @@ from core.config import Settings
 from core.config.backup_checks import places
 from core.engine import backup_keys, backup_words
 from core.engine.backup_views import backup_views, slot_words
-from core.engine.jobs import Job, Jobs
+from core.engine.jobs import Jobs
 from core.events import BackupFailed, Event, iso_utc
 from core.model import BursarError, Clock, Secret
 from core.telemetry.audit import AuditError, AuditLog
@@ -62,7 +62,7 @@ from core.wallets.vault import SeedVault
 log = logging.getLogger("bursar.backup")
 
 _LOOK_S = 15.0
-_KEY_AGAIN_MS = 300_000
+_AGAIN_MS = 300_000
 _DETAILS = {"component": "backup"}
 NO_KEY = "There is no backup key yet; run `bursar backup setup`."
 
@@ -92,6 +92,7 @@ class Backing:
         self._ring: KeyRing | None = None
         self._ring_stamp: tuple[int, ...] = ()
         self._ring_tried_ms = 0
+        self._listed_ms = 0
         self._trouble = ""
         self._views: tuple[Catalogue, tuple[BackupView, ...]] = (Catalogue(), ())
         self._unusable: dict[str, str] = {}
@@ -157,7 +158,7 @@ class Backing:
     async def _refresh_key(self) -> None:
         now_ms = self._clock.now_ms()
         stamp = await asyncio.to_thread(_stamp, self._source.path)
-        is_again = self._source.path is None and now_ms - self._ring_tried_ms >= _KEY_AGAIN_MS
+        is_again = self._source.path is None and now_ms - self._ring_tried_ms >= _AGAIN_MS
         if self._ring_tried_ms and stamp == self._ring_stamp and not (self.off and is_again):
             return
         self._ring_stamp, self._ring_tried_ms = stamp, now_ms
@@ -251,9 +252,7 @@ class Backing:
     async def _run_due(self, plan: schedule.Schedule, memory: Memory) -> Outcome:
         """Make what is due, and send what is waiting. Raises BackupError."""
         async with self.turn:
-            if self.stock.memory.unlisted and self.install_id:
-                with self.jobs.begin("backup", "listing destinations") as job:
-                    await self._list_again(job)
+            await self._list_again()
             done = await self._send_waiting()
             due = standing.due_now(
                 self.stock.catalogue,
@@ -295,7 +294,7 @@ class Backing:
         with self.jobs.begin("backup", "starting") as job:
             try:
                 ring = await self.ring()
-                await self._list_again(job)
+                await self._list_again()
                 delivered = await self.maker.make(ring, self._take, wanted, job)
                 self._changed()
                 await self._tell(delivered)
@@ -315,12 +314,14 @@ class Backing:
         await self._prune_after()
         return delivered
 
-    async def _list_again(self, job: Job) -> None:
-        """After the catalogue was lost; a destination that does not answer is asked again."""
-        if self.stock.memory.unlisted:
-            job.stage("listing destinations")
+    async def _list_again(self) -> None:
+        """After the catalogue was lost; a destination that does not answer is asked again, with
+        a pause."""
+        now_ms = self._clock.now_ms()
+        if self.stock.memory.unlisted and now_ms - self._listed_ms >= _AGAIN_MS:
+            self._listed_ms = now_ms
             for problem in await self.stock.list_again(
-                self.maker.destinations, self.install_id, self._clock.now_ms()
+                self.maker.destinations, self.install_id, now_ms
             ):
                 log.warning("%s", problem, extra=_DETAILS)
             self._changed()
@@ -329,7 +330,7 @@ class Backing:
         async with self.turn:
             with self.jobs.begin("verify", "fetching") as job:
                 ring = await self.ring()
-                await self._list_again(job)
+                await self._list_again()
                 entry = self.maker.find(archive_id, self.install_id)
                 try:
                     proof = await proving.prove(
@@ -392,7 +393,7 @@ class Backing:
             with self.jobs.begin("drill", "fetching") as job:
                 try:
                     ring = await self.ring()
-                    await self._list_again(job)
+                    await self._list_again()
                     entry = self.maker.find(archive_id, self.install_id)
                     drilled = await drill(
                         entry,
@@ -435,7 +436,7 @@ class Backing:
             await self._record("backup.rekey", "backups")
             with self.jobs.begin("rekey", "reading the key ring") as job:
                 ring = await self.ring()
-                await self._list_again(job)
+                await self._list_again()
                 done = await reslotting.reslot(self.maker, ring, job)
                 self._changed()
                 message = (
