@@ -64,8 +64,8 @@ class Comparison:
     def differences(self) -> tuple[Difference, ...]:
         """What was found, by kind."""
         return tuple(
-            Difference(KIND_NAMES[rank], *counts, examples=tuple(self._examples[rank]))
-            for rank, counts in sorted(self._found.items())
+            Difference(KIND_NAMES[rank], added, changed, removed, tuple(self._examples[rank]))
+            for rank, (added, changed, removed) in sorted(self._found.items())
         )
 
     def _skip_to(self, here: Position | None) -> None:

@@ -178,6 +178,11 @@ class Backing:
         self.off = ""
         return self._ring
 
+    def readable(self) -> dict[str, Destination]:
+        """The destinations that archives may be fetched from."""
+        maker = self.maker
+        return {n: d for n, d in maker.destinations.items() if n not in maker.write_only}
+
     @property
     def install_id(self) -> str:
         """Whose backups these are, "" before there is a key."""
@@ -445,7 +450,7 @@ class Backing:
             verified=bool(entry.verified_ms),
         )
         log.info("%s", told(delivered).message, extra=_DETAILS)
-        await self._say(event)
+        await self.say(event)
 
     async def _succeeded(self) -> None:
         memory = self.stock.memory
@@ -472,7 +477,7 @@ class Backing:
         self, operation: str, backup_id: str, kind: str, attempt: int, reason: str
     ) -> None:
         log.error("backup failed (%s): %s", operation, reason, extra=_DETAILS)
-        await self._say(
+        await self.say(
             BackupFailed(
                 timestamp=self._clock.now_ms(),
                 operation=operation,
@@ -483,7 +488,8 @@ class Backing:
             )
         )
 
-    async def _say(self, event: Event) -> None:
+    async def say(self, event: Event) -> None:
+        """Store and announce an event; that it cannot be stored changes nothing else."""
         try:
             await self._publish([event])
         except BursarError as error:  # the database: the backup stands all the same
@@ -522,6 +528,10 @@ class Backing:
     def changed_since(self, version: int) -> BackupsView | None:
         """The view if it changed after `version`, else None."""
         return self.all() if self._log.since(version) else None
+
+    def touch(self) -> None:
+        """Have the view sent again."""
+        self._changed()
 
     def _changed(self) -> None:
         self._log.mark("backups")
