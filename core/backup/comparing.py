@@ -11,12 +11,14 @@ import msgspec
 
 from core.backup.records import (
     KIND_NAMES,
+    AgentEntry,
     AnyRecord,
     Balance,
     LedgerCheckpoint,
     Lifecycle,
     Position,
     Setting,
+    WalletArchive,
     digest,
     position,
 )
@@ -24,8 +26,9 @@ from core.backup.records import (
 _EXAMPLES = 3
 # Settings are compared in words, the ledger as a whole.
 _LEFT_OUT = (Setting.RANK, LedgerCheckpoint.RANK)
-# What moves by itself while an operator looks at a dry run.
-_MOVING = frozenset(KIND_NAMES[kind.RANK] for kind in (Balance, Lifecycle))
+# What moves by itself while an operator looks at a dry run; agents come to life and are archived.
+_MOVING = frozenset(KIND_NAMES[kind.RANK] for kind in (Balance, Lifecycle, WalletArchive))
+_CHANGING = KIND_NAMES[AgentEntry.RANK]
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -64,8 +67,8 @@ class Comparison:
     def differences(self) -> tuple[Difference, ...]:
         """What was found, by kind."""
         return tuple(
-            Difference(KIND_NAMES[rank], *counts, examples=tuple(self._examples[rank]))
-            for rank, counts in sorted(self._found.items())
+            Difference(KIND_NAMES[rank], added, changed, removed, tuple(self._examples[rank]))
+            for rank, (added, changed, removed) in sorted(self._found.items())
         )
 
     def _skip_to(self, here: Position | None) -> None:
@@ -92,4 +95,9 @@ def compare(present: Iterable[AnyRecord], records: Iterable[AnyRecord]) -> tuple
 
 def at_rest(differences: Iterable[Difference]) -> dict[str, tuple[int, int, int]]:
     """The part that does not move by itself: balances and activity change while one looks."""
-    return {d.kind: (d.added, d.changed, d.removed) for d in differences if d.kind not in _MOVING}
+    found = {
+        d.kind: (d.added, d.changed if d.kind != _CHANGING else 0, d.removed)
+        for d in differences
+        if d.kind not in _MOVING
+    }
+    return {kind: counts for kind, counts in found.items() if any(counts)}

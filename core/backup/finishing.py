@@ -26,12 +26,12 @@ from core.config import Settings
 from core.events import Event
 from core.ledger.check import check
 from core.ledger.files import RealFolder
+from core.settlement.monitor import HELD_KEY
 from core.store.directory import PREVIOUS
 from core.store.whole import continue_from
 from core.wallets import private_files
 
 APPLIED = "restore"
-HELD = "restore.held"
 INDICES = "restore.indices"
 SETTINGS_FILE = "settings.toml"
 KEY_FILE = "backup-key.json"
@@ -74,7 +74,7 @@ def finish(
         generation / DATABASE_FILE,
         before / DATABASE_FILE,
         keeps_ledger=applied.ledger,
-        memory={APPLIED: msgspec.json.encode(applied).decode(), HELD: "1", **memory},
+        memory={APPLIED: msgspec.json.encode(applied).decode(), HELD_KEY: "1", **memory},
         events=events,
         node_id=node_id,
     )

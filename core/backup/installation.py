@@ -7,8 +7,9 @@ thread: read in `with`, and in order.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -35,6 +36,7 @@ from core.backup.records import (
 )
 from core.config import Settings, portable
 from core.ledger.checkpoint import Checkpoint
+from core.ledger.types import LedgerDamaged
 from core.model import WalletState
 from core.store.protocol import StoredThreshold
 from core.store.whole import AgentRow, BalanceRow, LifecycleRow, WholeReader
@@ -43,19 +45,30 @@ from core.wallets.accounts import Accounts, read_accounts
 from core.wallets.vault import FILE_NAME as SEED_FILE
 from core.wallets.vault_file import LARGEST, parse
 
+log = logging.getLogger("bursar.backup")
+
 DATABASE_FILE = "bursar.db"
 LEDGER_FOLDER = "ledger"
 _PART_BYTES = 1024 * 1024
 
 
 @contextmanager
-def read_installation(generation: Path, settings: Settings) -> Iterator[Snapshot]:
-    """Everything that the generation in that folder holds. Raises StoreError, PrivateFileError,
-    VaultDamagedError, NoAccountsError, LedgerDamaged, OSError."""
-    with (
-        Checkpoint(_ledger_of(generation, settings)) as checkpoint,
-        WholeReader(generation / DATABASE_FILE) as reader,
-    ):
+def read_installation(
+    generation: Path, settings: Settings, *, ledger: bool = True
+) -> Iterator[Snapshot]:
+    """Everything that the generation in that folder holds; without `ledger`, all but that. A ledger
+    that is damaged is left out, loudly: the rest must not go without a backup for it.
+
+    Raises StoreError, PrivateFileError, VaultDamagedError, NoAccountsError, OSError.
+    """
+    folder = _ledger_of(generation, settings) if ledger else None
+    with ExitStack() as stack:
+        try:
+            checkpoint = stack.enter_context(Checkpoint(folder))
+        except LedgerDamaged as error:
+            log.error("the ledger is left out of the backup: %s", error)
+            checkpoint = stack.enter_context(Checkpoint(None))
+        reader = stack.enter_context(WholeReader(generation / DATABASE_FILE))
         seed, accounts = _seed(generation)
         yield Snapshot(
             _records(reader, checkpoint, settings, seed, accounts),

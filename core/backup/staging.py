@@ -102,7 +102,7 @@ def stage(
         choice = choose_ledger(present, settings, ledger)
         before: Iterator[AnyRecord] = iter(())
         if present is not None:
-            snapshot = stack.enter_context(read_installation(present, settings))
+            snapshot = stack.enter_context(read_installation(present, settings, ledger=False))
             before = iter(snapshot.records)
         comparison = Comparison(before)
         built = build_installation(
@@ -142,7 +142,7 @@ def compare_again(
         restored = stack.enter_context(RestoredChain(staged.files, staged.ring.key))
         before: Iterator[AnyRecord] = iter(())
         if present is not None:
-            snapshot = stack.enter_context(read_installation(present, settings))
+            snapshot = stack.enter_context(read_installation(present, settings, ledger=False))
             before = iter(snapshot.records)
         return compare(before, restored.records())
 

@@ -19,7 +19,6 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from core.api import (
-    BackupView,
     CommandRefusedError,
     RestorePlan,
     RestoreRequest,
@@ -44,8 +43,8 @@ from core.backup.staging import (
 from core.config import ConfigError, Settings, hidden_in, parse_settings, settings_text
 from core.engine.aftermath import Looked
 from core.engine.backing import Backing
-from core.engine.backup_views import backup_view, backup_views
-from core.engine.jobs import Job
+from core.engine.backup_views import backup_view
+from core.engine.jobs import Job, note_to
 from core.engine.restore_words import changes_of, told_difference, warnings_of
 from core.events import Event, RestoreCompleted, RestoreFailed
 from core.ledger.check import check
@@ -102,22 +101,6 @@ class Restoring:
         self._plans: dict[str, _Planned] = {}
         self._applying: asyncio.Task[RestoreResult] | None = None
 
-    # --- looking ---------------------------------------------------------------------------
-
-    async def backups_at(self, text: str) -> Sequence[BackupView]:
-        """The backups at a source, newest first. Raises CommandRefusedError."""
-        folder = self._host.directory.path / f"{STAGE_PREFIX}{secrets.token_hex(6)}"
-        try:
-            await asyncio.to_thread(folder.mkdir, 0o700)
-            found = await self._source(text).look(self._clock.now_ms(), folder)
-        except (BursarError, OSError) as error:
-            raise CommandRefusedError(_reason(error)) from error
-        finally:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        if not len(found.catalogue) and found.problems:
-            raise CommandRefusedError(" ".join(found.problems))
-        return backup_views(found.catalogue)
-
     def _source(self, text: str) -> Source:
         backups = self._host.backups()
         return Source(text, backups.maker.destinations, backups.stock.catalogue, backups.install_id)
@@ -151,7 +134,7 @@ class Restoring:
     ) -> _Planned:
         host, now_ms = self._host, self._clock.now_ms()
         backups = host.backups()
-        note = _note_to(job)
+        note = note_to(job)
         source = self._source(request.source)
         found = await source.look(now_ms, folder)
         entries, files = await source.fetch(found, request.backup, folder, now_ms, note)
@@ -414,20 +397,6 @@ class Restoring:
             await self._host.tell([event])
         except BursarError as error:
             log.error("an event was not stored: %s", error, extra=_DETAILS)
-
-
-def _note_to(job: Job) -> Callable[[str, int, int, str], None]:
-    """Progress of the backup room as progress of a job."""
-    last = ["", 0]
-
-    def note(words: str, done: int, total: int, unit: str) -> None:
-        if words != last[0]:
-            last[:] = [words, 0]
-            job.stage(words, total, unit)
-        job.advance(done - int(last[1]))
-        last[1] = done
-
-    return note
 
 
 def _reason(error: BaseException) -> str:

@@ -37,6 +37,8 @@ from core.store.protocol import SettlementStore, StoredThreshold
 
 log = logging.getLogger("bursar.settlement")
 
+HELD_KEY = "restore.held"
+"""Where the store's small memory says "1" as long as settlements are held."""
 HELD = (
     "Settlements are held: the data was restored, and payments may have been made that it does not "
     "know of. Compare with the peers, then run `bursar settlements release`."

@@ -62,6 +62,9 @@ floor = "0.5"
 [ledger]
 tokens = ["USD"]
 
+[ledger.limits]
+default = 1000000
+
 [settlement.thresholds]
 default = "80%"
 """
