@@ -79,8 +79,7 @@ def make(
         with create_exclusive(path) as out, StateWriter(state, archive_id) as after:
             writer = ArchiveWriter(out, header, ring.key)
             tally = _Tally()
-            for text in _lines(known, tally.count(snapshot.records), after):
-                writer.write(text)
+            writer.write_all(_lines(known, tally.count(snapshot.records), after))
             tally.check(snapshot)
             sealed = writer.finish()
             out.flush()
@@ -144,7 +143,8 @@ class _Tally:
     def count(self, records: Iterable[AnyRecord]) -> Iterator[AnyRecord]:
         """The same records, counted as they pass."""
         for record in records:
-            if isinstance(record, Wallet):
+            kind = type(record)
+            if kind is Wallet:
                 self.wallets += 1
             elif isinstance(record, Seed):
                 self.fingerprint = record.fingerprint
