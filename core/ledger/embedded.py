@@ -21,13 +21,14 @@ from typing import TypeVar
 
 from core.clock import SystemClock
 from core.ledger import queries
+from core.ledger.effects import Effects
 from core.ledger.files import Folder, RealFolder
 from core.ledger.fold import fold, trim
 from core.ledger.journal import Journal
 from core.ledger.memory import AccountResults, Book, TransferResults
 from core.ledger.protocol import LedgerHealth
-from core.ledger.recovery import Recovered, recover
-from core.ledger.state import Effects, State
+from core.ledger.recovery import Recovered, collector_paused, recover
+from core.ledger.state import State
 from core.ledger.types import (
     Account,
     AccountBalance,
@@ -166,12 +167,15 @@ class EmbeddedLedger:
     def _load(self) -> tuple[Recovered | None, Journal]:
         self._folder.lock()
         try:
-            recovered = recover(self._folder)
+            with collector_paused():
+                recovered = recover(self._folder)
+                gc.freeze()  # a full collection over a million accounts would stall the loop
             if recovered is None:
                 return None, Journal.create(self._folder, secrets.token_bytes(16))
-            gc.freeze()  # a full collection over a million accounts would stall the loop
             journal = Journal(self._folder, recovered.position)
-            journal.resume(recovered.unsealed, was_sealed=recovered.was_sealed)
+            journal.resume(
+                recovered.unsealed, was_sealed=recovered.was_sealed, version=recovered.version
+            )
             return recovered, journal
         except BaseException:
             self._folder.unlock()

@@ -13,8 +13,8 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from core.ledger.codec import ROW
+from core.ledger.effects import Effects
 from core.ledger.journal import Journal
-from core.ledger.state import Effects
 from core.ledger.types import LedgerStopped
 
 GROUP_BYTES = 8 * 1024 * 1024  # a record is closed once it holds this much
@@ -90,6 +90,7 @@ class Writer:
             while isinstance(item, Effects):
                 group.append(item)
                 size += ROW.size * (1 + len(item.transfers) + len(item.accounts))
+                size += len(item.run.packed) if item.run else 0
                 if size >= GROUP_BYTES or queue.empty():
                     break
                 item = queue.get_nowait()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 
+from core.ledger.effects import Effects
 from core.ledger.files import Folder
 from core.ledger.fold import fold, trim
 from core.ledger.journal import Journal
 from core.ledger.memory import Book
 from core.ledger.recovery import Recovered, recover
-from core.ledger.state import Effects, State
+from core.ledger.state import State
 from core.ledger.types import AMOUNT_MAX, Account, AccountFlags, Transfer, TransferFlags
 from tests.unit.ledger.worlds import ManualClock
 
@@ -84,7 +85,9 @@ class Run:
             self.journal = Journal.create(folder, IDENTITY)
             return
         self.journal = Journal(folder, recovered.position)
-        self.journal.resume(recovered.unsealed, was_sealed=recovered.was_sealed)
+        self.journal.resume(
+            recovered.unsealed, was_sealed=recovered.was_sealed, version=recovered.version
+        )
         self.book = Book(self.clock, recovered.state)
 
     def commit(self) -> None:
