@@ -52,16 +52,18 @@ def merged(commits: Sequence[Effects]) -> Sequence[Effects]:
         return commits
     fewer: list[Effects] = []
     rows: list[Transfer] = []
+    timestamp = 0
     for e in commits:
-        if e.run is not None or e.accounts or e.burnt or e.expired:
-            rows = []
-            fewer.append(e)
-        elif rows:
+        if e.run is None and not (e.accounts or e.burnt or e.expired):
             rows += e.transfers
-            fewer[-1] = Effects(e.timestamp, transfers=rows)
-        else:
-            rows = list(e.transfers)
-            fewer.append(Effects(e.timestamp, transfers=rows))
+            timestamp = e.timestamp
+            continue
+        if timestamp:
+            fewer.append(Effects(timestamp, transfers=rows))
+            rows, timestamp = [], 0
+        fewer.append(e)
+    if timestamp:
+        fewer.append(Effects(timestamp, transfers=rows))
     return fewer
 
 

@@ -135,12 +135,8 @@ class EmbeddedLedger:
         self._folded_at = self._clock.monotonic()
         self._submitted = self._synced = 0
         self._failure = ""
-        self._writer = Writer(
-            journal,
-            _in_loop(loop, self._acknowledge),
-            _in_loop(loop, self._fail),
-            self._idle_seconds,
-        )
+        self._writer = Writer(journal, _in_loop(loop, self._fail), self._idle_seconds)
+        loop.add_reader(self._writer.fileno(), self._acknowledge, self._writer)
         self._writer.start()
         self._keeper = asyncio.create_task(self._keep(), name="ledger-snapshots")
 
@@ -157,7 +153,10 @@ class EmbeddedLedger:
                     await self._keeper
                 self._keeper = None
             await asyncio.to_thread(writer.stop)
-            await asyncio.sleep(0)  # the last acknowledgements stand in the loop's queue
+            self._acknowledge(writer)
+            asyncio.get_running_loop().remove_reader(writer.fileno())
+            writer.close()
+            await asyncio.sleep(0)  # a failure may stand in the loop's queue
             assert self._journal is not None
             if not self._failure and self._journal.position.sequence > self._folded:
                 await self._fold(self._journal.position.sequence, in_thread=True)
@@ -199,6 +198,8 @@ class EmbeddedLedger:
         commit = self._book.commit_transfers(batch)
         if batch:
             self._submit(commit.effects)
+            await self._written()
+            return commit.results
         return await self._durable(commit.results)
 
     async def lookup_accounts(self, ids: Sequence[int]) -> list[Account]:
@@ -252,10 +253,14 @@ class EmbeddedLedger:
     async def _durable(self, answer: Answer) -> Answer:
         """The answer, once everything it was computed from is on the disk."""
         if self._synced < self._submitted:
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.append((self._submitted, waiter))
-            await waiter
+            await self._written()
         return answer
+
+    def _written(self) -> asyncio.Future[None]:
+        """Done once everything submitted so far is on the disk."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((self._submitted, waiter))
+        return waiter
 
     async def _searched(self, steps: queries.Steps[Answer]) -> Answer:
         """What a search finds, the loop turning between its steps."""
@@ -267,8 +272,8 @@ class EmbeddedLedger:
                 return await self._durable(answer)
             await asyncio.sleep(0)
 
-    def _acknowledge(self, ticket: int) -> None:
-        self._synced = ticket
+    def _acknowledge(self, writer: Writer) -> None:
+        self._synced = ticket = writer.take()
         self._last_sync_ms = self._clock.now_ms()
         waiters = self._waiters
         while waiters and waiters[0][0] <= ticket:
@@ -277,6 +282,8 @@ class EmbeddedLedger:
                 waiter.set_result(None)
 
     def _fail(self, reason: str) -> None:
+        if self._writer is not None:
+            self._acknowledge(self._writer)  # what was synced before it failed
         self._failure = reason
         _LOG.error("%s", reason)
         while self._waiters:

@@ -14,7 +14,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import repeat
 from operator import attrgetter
-from typing import NamedTuple
+
+import msgspec
 
 from core.ledger import queries
 from core.ledger.effects import Effects
@@ -54,6 +55,7 @@ from core.ledger.widths import check_account, check_transfer
 from core.model import Clock
 
 _RUN_MIN = 8  # events from which on judging a batch by columns is quicker
+_CREATED = TransferStatus.CREATED  # an attribute of an enum is slow to come by
 _BY_TIMESTAMP = attrgetter("timestamp")
 _NS_PER_MS = 1_000_000
 
@@ -61,14 +63,14 @@ AccountResults = list[CreateResult[AccountStatus]]
 TransferResults = list[CreateResult[TransferStatus]]
 
 
-class AccountCommit(NamedTuple):
+class AccountCommit(msgspec.Struct, frozen=True, gc=False):
     """What a `create_accounts` request is answered, and what it changed."""
 
     results: AccountResults
     effects: Effects
 
 
-class TransferCommit(NamedTuple):
+class TransferCommit(msgspec.Struct, frozen=True, gc=False):
     """What a `create_transfers` request is answered, and what it changed."""
 
     results: TransferResults
@@ -212,8 +214,18 @@ class Book:
             if judged is not None:
                 state.enter(*judged)
                 state.timestamp = last
-                created = map(CreateResult, range(first, last + 1), repeat(TransferStatus.CREATED))
+                created = map(CreateResult, range(first, last + 1), repeat(_CREATED))
                 return TransferCommit(list(created), Effects(last, run=judged.run))
+        elif len(batch) == 1 and not batch[0].flags:
+            row = self._book_plain(batch[0], first)
+            if row is not None:
+                state.timestamp = last
+                return TransferCommit([CreateResult(first, _CREATED)], Effects(last, (), [row]))
+        return self._commit_each(batch, first, last)
+
+    def _commit_each(self, batch: Sequence[Transfer], first: int, last: int) -> TransferCommit:
+        """Judge and book event by event."""
+        state = self.state
         imported = bool(batch and batch[0].flags & TRANSFER_IMPORTED)
         results: TransferResults = []
         rows: list[Transfer] = []
@@ -225,7 +237,7 @@ class Book:
                     row = self._book_plain(t, first + index)
                     if row is not None:
                         rows.append(row)
-                        results.append(CreateResult(row.timestamp, TransferStatus.CREATED))
+                        results.append(CreateResult(row.timestamp, _CREATED))
                         continue
                 check_transfer(t, index)
                 linked = t.flags & LINKED
@@ -348,7 +360,8 @@ class Book:
         )
 
     def _first_slot(self) -> int:
-        return max(self._clock.now_ms() * _NS_PER_MS, self.state.timestamp + 1)
+        now, following = self._clock.now_ms() * _NS_PER_MS, self.state.timestamp + 1
+        return now if now > following else following
 
     def _slots(self, batch: Sequence[Account] | Sequence[Transfer]) -> tuple[int, int]:
         """Timestamps of the first and last event of a batch: one nanosecond each."""
