@@ -1,8 +1,8 @@
 """Runs of plain transfers as bytes: column after column, each packed in one step.
 
 Little-endian: a header, ids (16 bytes each), debit and credit accounts (their ordinals, 4),
-amounts (8, or 16 where one needs it), codes (2), then user data of 128, 64 and 32 bits where any
-is not zero. Packing is also how widths are checked: what does not fit raises OverflowError.
+amounts (8, or 16 where one needs it), codes (2, once if all are the same), then user data of 128,
+64 and 32 bits where there is any. Packing is also how widths are checked.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from struct import Struct, unpack
 from core.ledger.effects import Run
 
 _HEADER = Struct("<QIII")  # timestamp of the first, how many, ledger, which columns there are
-_WIDE_AMOUNTS, _USER_DATA_128, _USER_DATA_64, _USER_DATA_32 = 1, 2, 4, 8
+_WIDE_AMOUNTS, _USER_DATA_128, _USER_DATA_64, _USER_DATA_32, _ONE_CODE = 1, 2, 4, 8, 16
 _SWAP = sys.byteorder == "big"
 
 
@@ -37,6 +37,7 @@ def pack_run(
         _USER_DATA_128 * bool(user_data_128)
         | _USER_DATA_64 * bool(user_data_64)
         | _USER_DATA_32 * bool(user_data_32)
+        | _ONE_CODE * (codes.count(codes[0]) == len(codes))
     )
     try:
         packed_amounts = _narrow("Q", amounts)
@@ -50,7 +51,7 @@ def pack_run(
             _narrow("I", debits),
             _narrow("I", credits),
             packed_amounts,
-            _narrow("H", codes),
+            _narrow("H", codes[:1] if there & _ONE_CODE else codes),
             _wide(user_data_128),
             _narrow("Q", user_data_64),
             _narrow("I", user_data_32),
@@ -76,9 +77,9 @@ def decode_run(packed: memoryview) -> Run:
     timestamp, count, ledger, there = _HEADER.unpack_from(packed)
     at = _HEADER.size
 
-    def column(size: int, *, is_there: bool = True) -> list[int]:
+    def column(size: int, length: int = count) -> list[int]:
         nonlocal at
-        begin, at = at, at + size * count * is_there
+        begin, at = at, at + size * length
         if at > len(packed):
             raise ValueError("a run is longer than its commit")
         return _read(size, packed[begin:at])
@@ -90,10 +91,10 @@ def decode_run(packed: memoryview) -> Run:
         column(4),
         column(4),
         column(16 if there & _WIDE_AMOUNTS else 8),
-        column(2),
-        column(16, is_there=bool(there & _USER_DATA_128)),
-        column(8, is_there=bool(there & _USER_DATA_64)),
-        column(4, is_there=bool(there & _USER_DATA_32)),
+        column(2, 1) * count if there & _ONE_CODE else column(2),
+        column(16, count if there & _USER_DATA_128 else 0),
+        column(8, count if there & _USER_DATA_64 else 0),
+        column(4, count if there & _USER_DATA_32 else 0),
         bytes(packed),
     )
     if at != len(packed) or not count:

@@ -15,7 +15,7 @@ from core.ledger.types import Account, Transfer
 
 class Run(msgspec.Struct, frozen=True, gc=False):
     """Transfers without flags, pending id or time-out, all of one ledger number, in slots that
-    follow each other. Columns are as long as `ids`; user data that is zero throughout is an
+    follow each other. Columns are as long as `ids`; user data that no transfer has is an
     empty column. `debits` and `credits` are ordinals: the account's place in the order in which
     the ledger's accounts were created, from 0. `packed` is the run as a journal holds it."""
 

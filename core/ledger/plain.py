@@ -28,8 +28,9 @@ class JudgedRun(NamedTuple):
 def judge_run(state: State, batch: Sequence[Transfer], first: int) -> JudgedRun | None:
     """The batch as a run from slot `first` on, if every transfer of it is to be created as
     asked; None where the table must say. Changes nothing."""
-    # Lists, because a generator takes twice the time.
-    if any([t.flags or t.pending_id or t.timeout or t.timestamp for t in batch]):  # noqa: C419
+    count = len(batch)
+    # A comprehension and `count` take half the time of `any` over a generator.
+    if [t.flags or t.pending_id or t.timeout or t.timestamp for t in batch].count(0) != count:
         return None
     find = state.accounts.get
     found_debits = [find(t.debit_account_id) for t in batch]
@@ -38,7 +39,7 @@ def judge_run(state: State, batch: Sequence[Transfer], first: int) -> JudgedRun 
         return None
     debits = cast("list[AccountState]", found_debits)
     credits_ = cast("list[AccountState]", found_credits)
-    ledger, count = batch[0].ledger, len(batch)
+    ledger = batch[0].ledger
     if (
         not ledger
         or [t.ledger for t in batch].count(ledger) != count
@@ -59,9 +60,8 @@ def judge_run(state: State, batch: Sequence[Transfer], first: int) -> JudgedRun 
     ):
         return None
     amounts = [t.amount for t in batch]
-    has_user_data = any(
-        [t.user_data_128 or t.user_data_64 or t.user_data_32 for t in batch]  # noqa: C419
-    )
+    extra = [t.user_data_128 or t.user_data_64 or t.user_data_32 for t in batch]
+    has_user_data = extra.count(0) != count
     try:
         run = pack_run(
             first,
