@@ -7,7 +7,7 @@ a desk without its engine shows them as off.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import ClassVar
 
 import msgspec
@@ -51,6 +51,8 @@ class DeskScreen(Screen[None]):
     PATH: ClassVar[tuple[str, ...]] = ()
     WRITES: ClassVar[tuple[Binding, ...]] = ()
     """Bindings that give commands to the engine."""
+    holds = ""
+    """Why this screen cannot be left now; "" where it can."""
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]  # noqa: RUF012 - Textual's type
     VERTICAL_BREAKPOINTS = [(0, "-short"), (TALL, "-tall")]  # noqa: RUF012 - Textual's type
 
@@ -142,10 +144,15 @@ class DeskScreen(Screen[None]):
 
     async def give(self, command: Command) -> Outcome | None:
         """Give a command and say what came of it; None when it was refused."""
+        return await self.answer(self.session.execute(command))
+
+    async def answer(self, asked: Awaitable[Outcome], *, quiet: bool = False) -> Outcome | None:
+        """Wait for an outcome and (unless `quiet`) say it; None, and why, when it was refused."""
         try:
-            outcome = await self.session.execute(command)
+            outcome = await asked
         except BursarError as error:
             self.say(text.safe(str(error)), severity="error")
             return None
-        self.say(text.safe(outcome.message))
+        if not quiet:
+            self.say(text.safe(outcome.message))
         return outcome
