@@ -28,7 +28,7 @@ NAMES = {
     Step.RECONCILE: "reconcile",
 }
 HELD = "a restore is being put in force: it cannot be left until it has ended"
-LEFT = "restore left: nothing was changed"
+DROPPED = "the dry run is dropped: nothing was changed"
 LEDGER_WORDS = {
     "keep": "ledger: the running one is kept where it is whole, else the backup's checkpoint",
     "checkpoint": "ledger: the backup's checkpoint takes the place of the running one",
@@ -72,7 +72,7 @@ def trouble(step: Step, error: str, signs: text.Glyphs) -> Words:
     after = {
         Step.PICK: "Write another place and press Enter, or tab to the list.",
         Step.UNLOCK: "Nothing was changed. Type it again, or Esc to pick another backup.",
-        Step.APPLY: "The state before is whole and in use. Enter makes a new dry run, Esc leaves.",
+        Step.APPLY: "The state before is whole and in use. Enter makes a new dry run.",
     }.get(step, "")
     said = text.safe(error).rstrip(".")
     return [(f"{signs.problem} {said}. ", PROBLEM), (after, "")]
@@ -199,9 +199,9 @@ def compared(report: ReconciliationView | None, shown: str, signs: text.Glyphs) 
     total = report.matched + report.drifted + report.unknown + report.pending
     done = total - report.pending
     percent = done * 100 // total if total else 100
-    state = "compared" if report.ended_ms else "comparing with the chains"
+    state = "compared" if report.ended_ms else "comparing"
     words: Words = [
-        (f"{state} {text.gauge(percent, 12, signs)} {text.count(done)}/{text.count(total)}  ", ""),
+        (f"{state} {text.gauge(percent, 10, signs)} {text.count(done)}/{text.count(total)}  ", ""),
         (f"{signs.ok} {text.count(report.matched)} match  ", OK),
         (f"{signs.problem} {text.count(report.drifted)} drift  ",
          PROBLEM if report.drifted else DIM),
@@ -211,6 +211,13 @@ def compared(report: ReconciliationView | None, shown: str, signs: text.Glyphs) 
     if shown:
         words.append((f"  only {shown} (!)", "$accent"))
     return words
+
+
+def all_match(report: ReconciliationView | None) -> str:
+    """What a list without lines says."""
+    if report is None or not report.ended_ms:
+        return "nothing that does not match so far"
+    return "every balance matches its chain"
 
 
 def row_item(row: ReconciledView, signs: text.Glyphs) -> Item:

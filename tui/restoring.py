@@ -52,7 +52,10 @@ class Restoring:
         self._session = session
         self._told = told
         self._looks = 0
+        self._walks = 0
         self._left = False
+        self._asking = False
+        self._before = _Traces("", ("", 0))
         self.step = Step.PICK
         self.source = ""
         self.found: tuple[BackupView, ...] = ()
@@ -107,18 +110,19 @@ class Restoring:
             return
         self.error, self.busy = "", "opening the backup"
         self._told()
+        mine = self._walks
         request = RestoreRequest(self.source, self.backup.id, self.ledger)
         try:
             plan = await self._session.api.plan_restore(request, password)
         except BursarError as error:
-            self.busy, self.error = "", str(error)
-            self._told()
+            if mine == self._walks:
+                self.busy, self.error = "", str(error)
+                self._told()
             return
-        self.busy = ""
-        if self._left:
+        if mine != self._walks:
             await self._drop(plan.id)
             return
-        self.plan, self.step = plan, Step.DRY_RUN
+        self.plan, self.step, self.busy = plan, Step.DRY_RUN, ""
         self._session.staged = plan.id
         self._told()
 
@@ -135,11 +139,11 @@ class Restoring:
         self.step, self.error, self.busy = Step.APPLY, "", "putting the restored state in force"
         self._session.restarting = "the engine starts again on the restored state"
         self._told()
-        before = await self._traces()
+        self._before = await self._traces()
         try:
             self.result = await self._session.api.apply_restore(plan.id, typed)
         except EngineLostError as error:
-            if not await self._came_back_restored(before, str(error)):
+            if not await self._came_back_restored(str(error)):
                 return
         except BursarError as error:
             self._session.restarting = ""
@@ -152,14 +156,21 @@ class Restoring:
         await self.reconcile()
 
     async def reconcile(self) -> None:
-        """Ask how far the comparison with the chains is."""
+        """Ask how far the comparison with the chains is; one question at a time."""
+        if self._asking:
+            return
+        self._asking = True
         try:
-            self.report = await self._session.api.reconciliation()
+            report = await self._session.api.reconciliation()
+            # That of an earlier restore is none of this one's.
+            self.report = None if _mark(report) == self._before.reconciled else report
             self.error = ""
         except EngineLostError:
             return  # it starts again; the link says so
         except BursarError as error:
             self.error = str(error)
+        finally:
+            self._asking = False
         self._told()
 
     def begin_again(self) -> None:
@@ -167,14 +178,26 @@ class Restoring:
         self.step, self.error, self.busy, self.lost = Step.UNLOCK, "", "", False
         self._told()
 
-    async def leave(self) -> None:
-        """End it; what was planned is dropped."""
-        self._left = True
-        if self.plan is not None and not self.is_held:
-            await self._drop(self.plan.id)
+    async def back(self) -> bool:
+        """To the choice of a backup, and from there out: then it answers True. What was planned
+        is dropped, also a plan that is still being made; what is put in force is not left."""
+        if self.is_held:
+            return False
+        self._walks += 1
+        plan, is_over = self.plan, self.step in (Step.PICK, Step.RECONCILE) or self.lost
+        self.plan, self.backup, self.busy, self.error = None, None, "", ""
+        if plan is not None and not self.lost:
+            await self._drop(plan.id)
+        if is_over:
+            self._left = True
+        else:
+            self.step = Step.PICK
+            self._told()
+        return is_over
 
     async def _drop(self, plan: str) -> None:
-        self._session.staged = ""
+        if self._session.staged == plan:
+            self._session.staged = ""
         try:
             await self._session.api.discard_restore(plan)
         except EngineLostError:
@@ -186,10 +209,9 @@ class Restoring:
             report = await self._session.api.reconciliation()
         except BursarError:
             report = None  # it will say so again when the table is asked for
-        done = (report.backup, report.started_ms) if report is not None else ("", 0)
-        return _Traces(view.undo if view is not None else "", done)
+        return _Traces(view.undo if view is not None else "", _mark(report))
 
-    async def _came_back_restored(self, before: _Traces, reason: str) -> bool:
+    async def _came_back_restored(self, reason: str) -> bool:
         """Wait for the engine, then tell by what it knows whether the restore was made."""
         self.lost, self.busy = True, f"{reason}; waiting for the engine to come back"
         self._told()
@@ -198,10 +220,14 @@ class Restoring:
             if self._session.link.phase is not Phase.LIVE:
                 continue
             self.lost = False
-            if await self._traces() != before:
+            if await self._traces() != self._before:
                 return True
             self.error = f"{reason}. The engine is back on the state before: nothing was restored"
             self.busy, self.plan, self._session.staged = "", None, ""
             self._told()
             return False
         return False
+
+
+def _mark(report: ReconciliationView | None) -> tuple[str, int]:
+    return (report.backup, report.started_ms) if report is not None else ("", 0)

@@ -129,6 +129,7 @@ class BackupsScreen(DeskScreen):
         is_cut = bool(self._filter and found)
         empty = "nothing matches: Esc clears the filter" if is_cut else backup_words.empty(view)
         self.table.show(items, empty=empty)
+        self.set_class(not found, "-none")
         self._redraw_words()
 
     def _redraw_words(self) -> None:

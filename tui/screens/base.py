@@ -51,8 +51,6 @@ class DeskScreen(Screen[None]):
     PATH: ClassVar[tuple[str, ...]] = ()
     WRITES: ClassVar[tuple[Binding, ...]] = ()
     """Bindings that give commands to the engine."""
-    holds = ""
-    """Why this screen cannot be left now; "" where it can."""
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]  # noqa: RUF012 - Textual's type
     VERTICAL_BREAKPOINTS = [(0, "-short"), (TALL, "-tall")]  # noqa: RUF012 - Textual's type
 
@@ -124,6 +122,11 @@ class DeskScreen(Screen[None]):
         if line != self._noted:
             self._noted = line
             self.query_one("#path", Static).update(Content.assemble(*line), layout=False)
+
+    @property
+    def holds(self) -> str:
+        """Why this screen cannot be left now; "" where it can."""
+        return ""
 
     def crumbs(self) -> tuple[str, ...]:
         """The path to this screen, safe to print."""

@@ -1,4 +1,4 @@
-"""The restore wizard: pick, unlock, dry run, confirm, apply, reconcile; Esc leaves until apply.
+"""The restore wizard: pick, unlock, dry run, confirm, apply, reconcile; Esc goes back.
 
 The walk itself is `tui.restoring`; this screen draws it and turns keys into its calls. They run
 in the app's own tasks, so that a plan which is still being made when the screen is left is
@@ -18,7 +18,7 @@ from textual.widgets import Button, Input, Static
 
 from tui import backup_words, backups, restore_words, text
 from tui.restoring import Restoring, Step
-from tui.screens import backup_forms, backup_rows, forms, restore_steps
+from tui.screens import backup_forms, forms, restore_steps
 from tui.screens.backups import BackupsScreen
 from tui.screens.base import Desk, DeskScreen
 from tui.widgets.list_table import ListTable
@@ -42,7 +42,7 @@ class RestoreScreen(DeskScreen):
     AUTO_FOCUS = ""  # every step knows what needs the keys
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "go_on", "go on", id="restore.go_on"),
-        Binding("escape", "leave", "leave", id="restore.leave"),
+        Binding("escape", "back", "back", id="restore.back"),
         Binding("tab", "app.focus_next", "list, place", show=False, id="restore.focus"),
         Binding("greater_than_sign", "place(1)", "other destination", key_display="< >",
                 id="restore.next_place"),
@@ -77,13 +77,13 @@ class RestoreScreen(DeskScreen):
         view = self.session.backups
         known = [each.name for each in view.destinations] if view is not None else []
         first = self._over.restored_from or next(iter(known), "")
-        self.query_one("#restore-source", Input).value = first
+        self.query_one("#restore-source", Input).value = self.walk.source = first
+        self._told()
         if first:
             self._run(self.walk.look(first))
-        self._told()
 
     @property
-    def holds(self) -> str:  # type: ignore[override]  # here it depends on the walk
+    def holds(self) -> str:
         """Nobody leaves while a restore is put in force."""
         return restore_words.HELD if self.walk.is_held else ""
 
@@ -94,7 +94,9 @@ class RestoreScreen(DeskScreen):
             return False
         if action == "go_on" and walk.step is Step.APPLY and not walk.error:
             return False
-        if action == "leave" and walk.is_held:
+        if action == "back" and walk.is_held:
+            return False
+        if action == "place" and not (view is not None and view.destinations):
             return False
         if action == "release":
             return view is not None and view.held and self.session.writable
@@ -135,7 +137,16 @@ class RestoreScreen(DeskScreen):
                 return
             case Step.RECONCILE:
                 wanted = "#restore-rows"
-        self.call_after_refresh(self.query_one(wanted).focus)
+        # At once: a key that comes next must not go to the step before.
+        self.set_focus(self.query_one(wanted))
+
+    def on_descendant_blur(self) -> None:
+        """A click beside the password's line must not send what is typed to the desk's keys."""
+        self.call_after_refresh(self._keep_unlock_focused)
+
+    def _keep_unlock_focused(self) -> None:
+        if self.walk.step is Step.UNLOCK and self.is_active and self.focused is None:
+            self.set_focus(self.query_one(SecretInput))
 
     def _redraw(self) -> None:
         if not self.is_attached or not self.is_active:
@@ -146,14 +157,15 @@ class RestoreScreen(DeskScreen):
         said: backup_words.Words = []
         match walk.step:
             case Step.PICK:
-                said = self._draw_pick(now_ms)
+                said = restore_steps.draw_pick(self, walk, self._write, now_ms)
+                self._begin_at()
             case Step.UNLOCK if walk.backup is not None:
                 words = restore_words.chosen(walk.backup, walk.source, walk.ledger, now_ms)
                 self._write("restore-chosen", words)
             case Step.DRY_RUN | Step.CONFIRM:
-                said = self._draw_plan(now_ms)
+                said = restore_steps.draw_plan(self, walk, self._write, now_ms)
             case Step.RECONCILE:
-                said = self._draw_rows()
+                said = restore_steps.draw_rows(self, walk, self._write, self._only)
         job = backups.running(view, "restore")
         if job is not None and walk.busy:
             self._paces.saw((job,), now_ms)
@@ -168,46 +180,11 @@ class RestoreScreen(DeskScreen):
         self._write("restore-said", said)
         self.note((restore_words.NAMES[walk.step], "$desk-dim"))
 
-    def _draw_pick(self, now_ms: int) -> backup_words.Words:
-        walk, view, signs = self.walk, self.session.backups, self.desk.signs
-        self._write("restore-places", restore_words.places(view, walk.source, signs))
-        table = self.query_one("#restore-list", ListTable)
-        items = [backup_rows.pick_item(each, now_ms, signs) for each in walk.found]
-        empty = "no backup is there" if walk.source and not walk.busy else ""
-        table.show(items, empty=empty)
-        if self._begin_on and items:
-            table.move_to(self._begin_on)
-            self._begin_on = ""
-        picked = next((each for each in walk.found if each.id == table.cursor), None)
-        return restore_words.pick_hint(picked, walk.ledger)
-
-    def _draw_plan(self, now_ms: int) -> backup_words.Words:
-        plan = self.walk.plan
-        if plan is None:
-            return []
-        self._write("restore-found", restore_words.found(plan, now_ms, self.desk.signs))
-        items = [restore_words.change_item(change) for change in plan.changes]
-        self.query_one("#restore-changes", ListTable).show(items, empty="nothing would change")
-        if self.walk.step is Step.DRY_RUN:
-            return [("Nothing was changed yet. Enter goes on to confirm it, Esc drops it.", "")]
-        typed = self.query_one("#restore-typed", Input).value
-        missing = restore_words.to_type(plan, typed)
-        self.query_one("#restore-yes", Button).disabled = bool(missing)
-        words: backup_words.Words = [(restore_words.consequence(plan), "$warning")]
-        return [*words, (f"\n{missing}", "bold")] if missing else words
-
-    def _draw_rows(self) -> backup_words.Words:
-        report, signs = self.walk.report, self.desk.signs
-        words = restore_words.outcome(self.walk.result, self.session.backups, signs)
-        words += restore_words.compared(report, self._only, signs)
-        self._write("restore-outcome", words)
-        rows = [] if report is None else report.rows
-        shown = [row for row in rows if not self._only or row.state == self._only]
-        table = self.query_one("#restore-rows", ListTable)
-        empty = "every balance that was compared matches" if not rows else "none of that kind: !"
-        table.show([restore_words.row_item(row, signs) for row in shown], empty=empty)
-        here = next((row for row in shown if restore_words.row_key(row) == table.cursor), None)
-        return restore_words.row_words(here) if here is not None else []
+    def _begin_at(self) -> None:
+        """The cursor begins on the backup that the wizard was opened from."""
+        if self._begin_on and self.walk.found:
+            backup, self._begin_on = self._begin_on, ""
+            self.query_one("#restore-list", ListTable).move_to(backup)
 
     def _write(self, where: str, words: backup_words.Words) -> None:
         if self._words.get(where) != words:
@@ -297,17 +274,19 @@ class RestoreScreen(DeskScreen):
 
     @on(Button.Pressed, "#restore-no")
     async def _cancelled(self) -> None:
-        await self.action_leave()
+        await self.action_back()
 
-    async def action_leave(self) -> None:
-        """Back to the list; what was planned is dropped."""
+    async def action_back(self) -> None:
+        """To the choice of a backup, and from there to the list; what was planned is dropped."""
         if self.walk.is_held:
             self.say(restore_words.HELD, severity="warning")
             return
-        if self.walk.step < Step.APPLY:
-            self.say(restore_words.LEFT)
-        await self.walk.leave()
-        self.dismiss(None)
+        was_planned = self.walk.plan is not None or bool(self.walk.busy)
+        self.query_one(SecretInput).clear()
+        if await self.walk.back():
+            self.dismiss(None)
+        elif was_planned:
+            self.say(restore_words.DROPPED)
 
     # --- at the end ------------------------------------------------------------------------
 

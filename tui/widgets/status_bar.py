@@ -173,9 +173,14 @@ def backup_parts(view: BackupsView | None, now_ms: int, signs: text.Glyphs) -> l
     return [Part((("backup ", ""), (f"{glyph} {found.said}", tone)), rank=1 if is_bad else 3)]
 
 
-def link_parts(link: Link, *, paused: bool, period_s: float, signs: text.Glyphs) -> list[Part]:
-    """`live 1s`, `paused`, `connecting`, `engine lost`: whether the picture moves, in words."""
+def link_parts(
+    link: Link, *, paused: bool, period_s: float, signs: text.Glyphs, restarting: bool = False
+) -> list[Part]:
+    """`live 1s`, `paused`, `connecting`, `engine lost`: whether the picture moves, in words.
+    `restarting`: it was this desk that had the engine start again."""
     match link.phase:
+        case Phase.LOST if restarting:
+            return [part("engine starts again", WARNING)]
         case Phase.CONNECTING:
             return [part("connecting", DIM)]
         case Phase.FAILED:
@@ -299,7 +304,11 @@ class StatusBar(Vertical):
                     _merged(total_parts(session.model.totals(), signs), width - 44),
                 ],
                 link_parts(
-                    session.link, paused=session.paused, period_s=session.period_s, signs=signs
+                    session.link,
+                    paused=session.paused,
+                    period_s=session.period_s,
+                    signs=signs,
+                    restarting=bool(session.restarting),
                 ),
                 width,
                 "   ",
