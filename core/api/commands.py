@@ -173,6 +173,7 @@ class ChangeWallets(msgspec.Struct, frozen=True, tag="wallets-change"):
 class CreateBackup(msgspec.Struct, frozen=True, tag="backup"):
     """Make a backup now and send it to every destination. `type` is "full" or "incremental"."""
 
+    # "type" is the tag of every command on the wire.
     type: str = msgspec.field(default="full", name="backup_type")
 
 

@@ -66,6 +66,7 @@ from core.settlement import SettlementEngine
 from core.store.directory import DataDirectory
 from core.store.protocol import StoreError
 from core.telemetry.event_lines import EventLines
+from core.telemetry.event_log import EventLog
 from core.telemetry.logs import LogFile
 
 log = logging.getLogger("bursar.engine")
@@ -118,6 +119,7 @@ class Engine:
         self._own_log = ChangeLog[str](self._counter)
         self._agents: dict[str, Agent] = {}
         self._assets: dict[int, Asset] = {}
+        self._first_seq = 0
         self._clients = 0
         self._store_error = ""
         self._store_bytes = 0
@@ -174,7 +176,8 @@ class Engine:
             self._store, self._cache, self._bus, self._clock, self._read_chains
         )
         await self._load()
-        self._bus.publish(await self._store.last_seq())
+        self._first_seq = await self._store.last_seq()
+        self._bus.publish(self._first_seq)
         if not writes:
             return
         for chain in settings.chain:
@@ -283,6 +286,8 @@ class Engine:
             workers.append(group.create_task(house, name="housekeeping"))
             size = watch_size(self._store, self._clock, self._note_size, self._note_store)
             workers.append(group.create_task(size, name="store size"))
+            told = EventLog(self._store, self._bus, self._clock, self._first_seq)
+            workers.append(group.create_task(told.run(), name="event log"))
             lines = self._event_lines()
             if lines is not None:
                 workers.append(group.create_task(lines.run(), name="event lines"))
@@ -330,6 +335,7 @@ class Engine:
             if not self._services.cancelled() and (error := self._services.exception()):
                 await self._record_failure(error)
             self._services = None
+        log.info("the engine stops")
         await self._owned.aclose()
         self.directory.release()
 
