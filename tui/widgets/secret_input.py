@@ -9,10 +9,8 @@ arrive, not how long a secret is.
 from __future__ import annotations
 
 from collections import deque
-from typing import ClassVar
 
 from textual import events
-from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
@@ -34,13 +32,6 @@ class SecretInput(Widget, can_focus=True):
         &:disabled { text-opacity: 45%; }
     }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "submit", "Go on", show=False, id="secret.submit"),
-        Binding("backspace", "rub_out", "Take the last sign away", show=False, id="secret.back"),
-        Binding("ctrl+u,ctrl+w", "clear", "Clear it", show=False, id="secret.clear"),
-        Binding("ctrl+v", "paste", "Paste", show=False, id="secret.paste"),
-    ]
-
     class Arrived(Message, bubble=False):
         """Signs came in; they wait in the input, so that keys keep their order."""
 
@@ -126,24 +117,23 @@ class SecretInput(Widget, can_focus=True):
 
     # --- keys ------------------------------------------------------------------------------
 
-    def action_submit(self) -> None:
-        """Whoever asked takes it now; what is typed from here on is another one."""
-        self._submitted, self._held = self._held, []
-        self.post_message(self.Submitted(self))
-
-    def action_rub_out(self) -> None:
-        """One sign less."""
-        if self._held:
-            self._held.pop()
-            self._changed()
-
-    def action_clear(self) -> None:
-        """Begin again."""
-        self.clear()
-
-    def action_paste(self) -> None:
-        """What this desk's own clipboard holds (the terminal pastes by itself)."""
-        self._add(self.app.clipboard)
+    def on_key(self, event: events.Key) -> None:
+        """Handled here and not by bindings, which come after what was typed behind them."""
+        match event.key:
+            case "enter":
+                self._submitted, self._held = self._held, []
+                self.post_message(self.Submitted(self))
+            case "backspace":
+                self._held = self._held[:-1]
+                self._changed()
+            case "ctrl+u" | "ctrl+w":
+                self.clear()
+            case "ctrl+v":  # what this desk's own clipboard holds; the terminal pastes by itself
+                self._add(self.app.clipboard)
+            case _:
+                return
+        event.stop()
+        event.prevent_default()
 
     def render(self) -> Content:
         """Dots, at most eight, and where typing goes on."""
