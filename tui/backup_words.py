@@ -20,7 +20,7 @@ DIM, OK, WARNING, PROBLEM = "$desk-dim", "$success", "$warning", "bold $error"
 LOUD = "bold reverse $error"
 """Seen without colours too."""
 SETUP = "`bursar backup setup`"
-BAR = 16
+BAR = 8
 COPY_TONES = {
     Copy.READ_BACK: Tone.OK,
     Copy.UPLOADED: Tone.PLAIN,
@@ -276,11 +276,11 @@ def destinations(found: Sequence[DestinationView], signs: text.Glyphs) -> Words:
 
 
 def summary(found: Sequence[BackupView], view: BackupsView | None, now_ms: int) -> Words:
-    """`last 6h ago, verified 6h ago, drilled 12d ago`: what can be relied on."""
+    """`last 6h, verified 6h, drilled 12d`: what can be relied on."""
     if view is None:
         return []
     parts = [
-        f"{what} {_when(when_ms, now_ms)}"
+        f"{what} {text.age(now_ms - when_ms) if when_ms else 'never'}"
         for what, when_ms in (
             ("last", view.last_ms),
             ("verified", view.last_verified_ms),

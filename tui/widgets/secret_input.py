@@ -32,6 +32,7 @@ class SecretInput(Widget, can_focus=True):
         &:disabled { text-opacity: 45%; }
     }
     """
+
     class Arrived(Message, bubble=False):
         """Signs came in; they wait in the input, so that keys keep their order."""
 
