@@ -163,8 +163,10 @@ async def test_its_messages_and_its_picture_hold_nothing_of_it() -> None:
 class Traces:
     """All that leaves a desk: its log, Python's logs, the terminal, pictures."""
 
-    def __init__(self, log: Path, caplog: pytest.LogCaptureFixture) -> None:
-        self._log, self._caplog = log, caplog
+    def __init__(
+        self, log: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self._log, self._caplog, self._monkeypatch = log, caplog, monkeypatch
         self.written: list[str] = []
         self.pictures: list[str] = []
 
@@ -172,7 +174,7 @@ class Traces:
         """Keep what is written to the terminal from now on."""
         driver = desk.app._driver
         assert driver is not None
-        driver.write = self.written.append  # type: ignore[method-assign]
+        self._monkeypatch.setattr(driver, "write", self.written.append)
 
     def picture(self, desk: Desk) -> None:
         """Take the screen as it stands."""
@@ -195,7 +197,7 @@ def traced(
     log = tmp_path / "textual.log"
     monkeypatch.setattr(constants, "LOG_FILE", str(log))
     caplog.set_level(logging.DEBUG)
-    yield Traces(log, caplog)
+    yield Traces(log, caplog, monkeypatch)
 
 
 def backed(engine: ScriptedEngine) -> None:
@@ -283,7 +285,7 @@ async def test_no_screen_with_a_secret_offers_a_screenshot() -> None:
         await desk.type("screenshot")
         await desk.pilot.pause(0.3)
         assert desk.text().lower().count("screenshot") == 1  # what was typed, and no offer
-        assert list(desk.app.get_system_commands(desk.screen)) == []
+        assert list(desk.app.get_system_commands(desk.app.screen)) == []
 
 
 async def test_a_password_that_was_begun_is_forgotten_when_another_screen_comes_over_it() -> None:
