@@ -16,6 +16,7 @@ import msgspec
 from core.api import (
     AccountTotals,
     AcknowledgeAlert,
+    AddressView,
     AssetTotal,
     BackupsView,
     BackupView,
@@ -65,6 +66,7 @@ from core.api import (
     TrialView,
     Update,
     VerifyBackup,
+    WalletView,
 )
 from core.events import EventRecord, Json
 from core.model import (
@@ -545,6 +547,8 @@ class ScriptedEngine:
         self.clock = clock
         self.executed: list[Command] = []
         self.refuse: str = ""
+        self.reasons: dict[str, str] = {}
+        """Why an agent is in the state it is in, by agent."""
         self.closed = False
         self.lost = ""
         self.ended = 0
@@ -998,8 +1002,50 @@ class ScriptedEngine:
     async def reconciliation(self) -> ReconciliationView | None:
         return self._backups.report
 
+    async def wallets(self, agent: str = "") -> Sequence[WalletView]:
+        found = [agent] if agent else sorted(self._agents)
+        if agent and agent not in self._agents:
+            raise NoWallet(f"No wallet for agent {agent}")
+        return [self._wallet(self._agents[name]) for name in found]
+
+    def _wallet(self, agent: Agent) -> WalletView:
+        rows = [row for row in self._rows.values() if row.agent == agent.id]
+        kinds = {chain.name: chain.kind for chain in self._chains.values()}
+        coins = {ChainKind.EVM: 60, ChainKind.XRPL: 144, ChainKind.TRON: 195}
+        number = sorted(self._agents).index(agent.id)
+        places = dict.fromkeys((row.chain, row.address) for row in rows)
+        return WalletView(
+            agent.id,
+            agent.group,
+            agent.tags,
+            agent.state,
+            agent.watch_only,
+            agent.created_ms,
+            addresses=tuple(
+                AddressView(
+                    chain,
+                    kinds[chain],
+                    address,
+                    "" if agent.watch_only else f"m/44'/{coins[kinds[chain]]}'/1'/0/{number}",
+                )
+                for chain, address in places
+            ),
+            activated_ms=agent.created_ms,
+            suspended_ms=NOW_MS - HOUR_MS if agent.state is WalletState.SUSPENDED else 0,
+            reason=self.reasons.get(agent.id, ""),
+        )
+
     async def verify_seed(self, words: Secret) -> Outcome:
         raise CommandRefusedError("This engine has no seed.")
+
+    async def set_up_backups(self, password: Secret, recovery: Secret) -> Outcome:
+        raise CommandRefusedError("Backups are not served yet.")
+
+    async def change_password(self, current: Secret, password: Secret, recovery: Secret) -> Outcome:
+        raise CommandRefusedError("Backups are not served yet.")
+
+    async def unlock_seed(self, password: Secret) -> Outcome:
+        raise CommandRefusedError("Backups are not served yet.")
 
     async def close(self) -> None:
         self.closed = True
