@@ -153,7 +153,8 @@ class Stock:
 
     def _tidy(self) -> None:
         """Archives are kept until every destination has them; states for the newest durable
-        archive of an installation, and for those that may yet become it."""
+        archive of an installation, and for those that may yet become it. As long as a lost
+        catalogue is not listed again, nobody knows which that is."""
         needed: set[str] = set()
         installs: set[str] = set()
         for entry in self.catalogue:
@@ -165,7 +166,10 @@ class Stock:
                     installs.add(entry.install_id)
         try:
             for path in self.spool.iterdir():
-                if path.is_file() and path.name not in needed:
+                is_kept = path.name in needed or (
+                    path.suffix == ".state" and bool(self.memory.unlisted)
+                )
+                if path.is_file() and not is_kept:
                     path.unlink(missing_ok=True)
         except OSError as error:
             raise CatalogueError(f"{self.spool} cannot be tidied: {error.strerror}.") from error

@@ -22,14 +22,15 @@ from core.api import (
     CommandRefusedError,
     CreateBackup,
     DestinationView,
+    DrillBackup,
     Outcome,
     PruneBackups,
     RekeyBackups,
     RunDueBackups,
     VerifyBackup,
 )
-from core.backup import delivery, proving, pruning, reslotting, schedule
-from core.backup.catalogue import Catalogue
+from core.backup import delivery, proving, pruning, reslotting, schedule, standing
+from core.backup.catalogue import Catalogue, Entry
 from core.backup.configured import (
     KeySource,
     build_destination,
@@ -39,20 +40,21 @@ from core.backup.configured import (
     schedule_of,
 )
 from core.backup.destinations import Destination
-from core.backup.errors import BackupError, DestinationError
+from core.backup.errors import BackupError, DestinationError, WrongKeyError
 from core.backup.header import BackupType
 from core.backup.keyring import KeyRing
 from core.backup.maker import Delivered, Maker
 from core.backup.making import Snapshot
+from core.backup.retention import Verdict
 from core.backup.source import Source
-from core.backup.stock import Stock
+from core.backup.stock import Memory, Stock
 from core.balances.versions import ChangeLog, VersionCounter
 from core.config import Settings
 from core.config.backup_checks import places
-from core.engine import backup_keys
+from core.engine import backup_keys, backup_words
 from core.engine.backup_views import backup_views, slot_words
 from core.engine.jobs import Job, Jobs
-from core.events import BackupCreated, BackupFailed, Event, iso_utc
+from core.events import BackupFailed, Event, iso_utc
 from core.model import BursarError, Clock, Secret
 from core.telemetry.audit import AuditError, AuditLog
 from core.wallets.vault import SeedVault
@@ -60,7 +62,6 @@ from core.wallets.vault import SeedVault
 log = logging.getLogger("bursar.backup")
 
 _LOOK_S = 15.0
-_OVERDUE_MS = 3_600_000
 _KEY_AGAIN_MS = 300_000
 _DETAILS = {"component": "backup"}
 NO_KEY = "There is no backup key yet; run `bursar backup setup`."
@@ -136,9 +137,8 @@ class Backing:
             try:
                 await self.refresh_key()
                 if not self.off and not self.turn.locked():
-                    await self._run_due(
-                        schedule_of(self._settings.backup), self.stock.memory.failures
-                    )
+                    await self._run_due(schedule_of(self._settings.backup), self.stock.memory)
+                    await self._drill_due()
             except BackupError as error:
                 log.info("the next attempt comes by itself: %s", error, extra=_DETAILS)
             except Exception as error:
@@ -200,7 +200,9 @@ class Backing:
         if isinstance(command, RunDueBackups):
             # A timer has its own jitter, and whoever asks now does not want to wait.
             now = msgspec.structs.replace(schedule_of(self._settings.backup), jitter_ms=0)
-            return await self._run_due(now, 0)
+            return await self._run_due(now, Memory())
+        if isinstance(command, DrillBackup):
+            return await self.drill(command.id)
         if isinstance(command, VerifyBackup):
             return await self._verify(command.id)
         if isinstance(command, PruneBackups):
@@ -249,28 +251,30 @@ class Backing:
         if command.type not in set(BackupType):
             raise CommandRefusedError(f"There is no backup type {command.type!r}.")
         async with self.turn:
-            return told(await self.make(BackupType(command.type)))
+            return backup_words.told(await self.make(BackupType(command.type)))
 
-    async def _run_due(self, plan: schedule.Schedule, failures: int) -> Outcome:
+    async def _run_due(self, plan: schedule.Schedule, memory: Memory) -> Outcome:
         """Make what is due, and send what is waiting. Raises BackupError."""
         async with self.turn:
+            if self.stock.memory.unlisted and self.install_id:
+                with self.jobs.begin("backup", "listing destinations") as job:
+                    await self._list_again(job)
             done = await self._send_waiting()
-            memory = self.stock.memory
-            past = schedule.Past(
-                full_ms=self._last_ms(BackupType.FULL),
-                incremental_ms=self._last_ms(BackupType.INCREMENTAL),
-                failures=failures,
-                failed_ms=memory.failed_ms,
-                started_ms=self._started_ms,
+            due = standing.due_now(
+                self.stock.catalogue,
+                self.install_id,
+                plan,
+                memory,
+                self._started_ms,
+                self._clock.now_ms(),
             )
-            due = schedule.decide(plan, past, self.install_id, self._clock.now_ms())
-            if due is not None and not self._is_on_its_way(due):
+            if due is not None:
                 done.append(await self.make(due.type))
         if not done:
             coming = schedule.next_run(plan, self._clock.now_ms())
             return Outcome(f"Nothing is due; the next {coming.type.value} backup is due "
                            f"{iso_utc(coming.slot_ms)}.")  # fmt: skip
-        outcomes = [told(delivered) for delivered in done]
+        outcomes = [backup_words.told(delivered) for delivered in done]
         return Outcome(
             " ".join(outcome.message for outcome in outcomes),
             len(done),
@@ -287,29 +291,8 @@ class Backing:
                 await self._tell(delivered)
             if any(delivered.fresh for delivered in done):
                 await self._succeeded()
-            job.says(" ".join(told(delivered).message for delivered in done))
+            job.says(" ".join(backup_words.told(delivered).message for delivered in done))
         return done
-
-    def _last_ms(self, kind: BackupType) -> int:
-        """When the newest durable backup of a type was read; a slot is kept by what it holds."""
-        return next(
-            (
-                entry.created_ms
-                for entry in self.stock.catalogue
-                if entry.durable_ms and entry.type is kind and entry.install_id == self.install_id
-            ),
-            0,
-        )
-
-    def _is_on_its_way(self, due: schedule.Due) -> bool:
-        """Whether that slot's backup is made and only waits to be delivered."""
-        return any(
-            not entry.durable_ms
-            and entry.created_ms >= due.slot_ms
-            and entry.type in {due.type, BackupType.FULL}
-            and entry.install_id == self.install_id
-            for entry in self.stock.catalogue
-        )
 
     async def make(self, wanted: BackupType) -> Delivered:
         """Make a backup and send it, the turn being held. Raises BackupError, and where no
@@ -333,11 +316,12 @@ class Backing:
                     f"require = {self._settings.backup.require}): {reason} It is tried again."
                 )
             await self._succeeded()
-            job.says(told(delivered).message)
+            job.says(backup_words.told(delivered).message)
         await self._prune_after()
         return delivered
 
     async def _list_again(self, job: Job) -> None:
+        """After the catalogue was lost; a destination that does not answer is asked again."""
         if self.stock.memory.unlisted:
             job.stage("listing destinations")
             for problem in await self.stock.list_again(
@@ -362,58 +346,94 @@ class Backing:
                     raise
                 finally:
                     self._changed()
-                count = len(proof.chain)
-                message = (
-                    f"Backup {entry.id} opens: {entry.wallet_count:,} wallets, {proof.sound} "
-                    f"{'copies' if proof.sound != 1 else 'copy'} of {count} "
-                    f"{'archives' if count != 1 else 'archive'} decrypted and checked."
-                )
+                message = backup_words.proven(entry, proof)
                 job.says(message)
                 return Outcome(message, proof.sound, proof.unproven)
 
     async def _prune(self, dry_run: bool) -> Outcome:
         async with self.turn:
-            verdicts = pruning.verdicts(
-                self.stock.catalogue,
-                self.install_id,
-                retention_of(self._settings.backup),
-                self._clock.now_ms(),
-                self._settings.backup.timezone,
-            )
+            verdicts = self._verdicts()
             going = [verdict.entry for verdict in verdicts if not verdict.stays]
             if dry_run:
-                lines = [
-                    f"{'keep  ' if v.stays else 'delete'} {v.entry.name}"
-                    f"{f' ({v.reasons[0]})' if v.stays else ''}"
-                    for v in verdicts
-                ]
                 message = f"{len(going)} of {len(verdicts)} backups would be deleted."
-                return Outcome(message, len(going), tuple(lines))
+                return Outcome(message, len(going), backup_words.verdict_lines(verdicts))
             await self._record("backup.prune", f"{len(going)} backups")
-            with self.jobs.begin("prune", "deleting") as job:
-                pruned = await pruning.prune(self.maker, going, job)
-                message = f"Deleted {len(pruned.gone)} of {len(verdicts)} backups."
-                job.says(message)
-            self._changed()
+            pruned = await self._delete(going)
+            message = f"Deleted {len(pruned.gone)} of {len(verdicts)} backups."
             return Outcome(message, len(pruned.gone), pruned.failed)
 
-    async def _prune_after(self) -> None:
-        """Retention, after a success; what it cannot delete is tried after the next."""
-        verdicts = pruning.verdicts(
+    def _verdicts(self) -> list[Verdict]:
+        return pruning.verdicts(
             self.stock.catalogue,
             self.install_id,
             retention_of(self._settings.backup),
             self._clock.now_ms(),
             self._settings.backup.timezone,
         )
-        if going := [verdict.entry for verdict in verdicts if not verdict.stays]:
-            with self.jobs.begin("prune", "deleting") as job:
-                pruned = await pruning.prune(self.maker, going, job)
-                job.says(f"Deleted {len(pruned.gone)} of {len(verdicts)} backups.")
-            for entry in pruned.gone:
-                log.info("retention deleted backup %s", entry.id, extra=_DETAILS)
-            for problem in pruned.failed:
+
+    async def _prune_after(self) -> None:
+        """Retention, after a success; what it cannot delete is tried after the next."""
+        if going := [verdict.entry for verdict in self._verdicts() if not verdict.stays]:
+            for problem in (await self._delete(going)).failed:
                 log.warning("%s", problem, extra=_DETAILS)
+
+    async def _delete(self, going: Sequence[Entry]) -> pruning.Pruned:
+        with self.jobs.begin("prune", "deleting") as job:
+            pruned = await pruning.prune(self.maker, going, job)
+            job.says(f"Deleted {len(pruned.gone)} backups.")
+        for entry in pruned.gone:
+            log.info("retention deleted backup %s", entry.id, extra=_DETAILS)
+        self._changed()
+        return pruned
+
+    async def drill(self, archive_id: str, password: Secret | None = None) -> Outcome:
+        """Restore a backup (the newest, if empty) into a scratch folder and prove it; with the
+        password its seed too. Raises BackupError."""
+        if not self._writes:
+            raise CommandRefusedError(self.off or "This connection only reads.")
+        from core.backup.drill import drill
+
+        async with self.turn:
+            with self.jobs.begin("drill", "fetching") as job:
+                try:
+                    ring = await self.ring()
+                    await self._list_again(job)
+                    entry = self.maker.find(archive_id, self.install_id)
+                    drilled = await drill(
+                        entry,
+                        self.stock.catalogue,
+                        self.maker.destinations,
+                        ring if password is None else password,
+                        self.stock.path / "drill",
+                        self._settings,
+                        self._clock.now_ms(),
+                        job.note,
+                    )
+                except WrongKeyError as error:  # what was typed is wrong, not the backup
+                    raise CommandRefusedError(str(error)) from error
+                except (BursarError, OSError) as error:
+                    await self._drill_failed(archive_id, str(error))
+                    raise BackupError(f"The drill failed: {error}") from error
+                now_ms = self._clock.now_ms()
+                marked = msgspec.structs.replace(entry, drilled_ms=now_ms, verified_ms=now_ms)
+                await self.stock.save(marked)
+                await self._remember(drill_failures=0, drill_failed_ms=0, drill_error="")
+                job.says(drilled.sentence())
+            return Outcome(drilled.sentence(), 1)
+
+    async def _drill_due(self) -> None:
+        backup, now_ms = self._settings.backup, self._clock.now_ms()
+        stock = self.stock
+        if standing.drill_is_due(stock.catalogue, self.install_id, backup, stock.memory, now_ms):
+            outcome = await self.drill("")
+            log.info("%s", outcome.message, extra=_DETAILS)
+
+    async def _drill_failed(self, archive_id: str, reason: str) -> None:
+        failures = self.stock.memory.drill_failures + 1
+        await self._remember(
+            drill_failures=failures, drill_failed_ms=self._clock.now_ms(), drill_error=reason
+        )
+        await self._tell_failure("drill", archive_id, "", failures, reason)
 
     async def _rekey(self) -> Outcome:
         async with self.turn:
@@ -433,51 +453,31 @@ class Backing:
 
     async def _tell(self, delivered: Delivered) -> None:
         """A backup that became durable is an event, whoever sent it."""
-        entry = delivered.entry
         if not delivered.fresh:
             return
-        there = tuple(name for name, copy in entry.copies.items() if copy.is_there)
-        event = BackupCreated(
-            timestamp=self._clock.now_ms(),
-            backup_id=entry.id,
-            backup_type=entry.type.value,
-            parent_id=entry.parent_id,
-            size=entry.size,
-            wallets=entry.wallet_count,
-            sha256=entry.sha256,
-            destinations=there,
-            missing=tuple(name for name in entry.copies if name not in there),
-            verified=bool(entry.verified_ms),
-        )
-        log.info("%s", told(delivered).message, extra=_DETAILS)
-        await self.say(event)
+        log.info("%s", backup_words.told(delivered).message, extra=_DETAILS)
+        await self._say(backup_words.created(delivered.entry, self._clock.now_ms()))
 
     async def _succeeded(self) -> None:
-        memory = self.stock.memory
-        if memory.failures or memory.error:
-            cleared = msgspec.structs.replace(memory, failures=0, failed_ms=0, error="")
-            await self.stock.remember(cleared)
-        self._note_trouble()
+        await self._remember(failures=0, failed_ms=0, error="")
 
     async def _failed(self, operation: str, backup_id: str, kind: str, reason: str) -> None:
-        memory = msgspec.structs.replace(
-            self.stock.memory,
-            failures=self.stock.memory.failures + 1,
-            failed_ms=self._clock.now_ms(),
-            error=reason,
-        )
+        failures = self.stock.memory.failures + 1
+        await self._remember(failures=failures, failed_ms=self._clock.now_ms(), error=reason)
+        await self._tell_failure(operation, backup_id, kind, failures, reason)
+
+    async def _remember(self, **changes: int | str) -> None:
         try:
-            await self.stock.remember(memory)
-        except BackupError as error:
+            await self.stock.remember(msgspec.structs.replace(self.stock.memory, **changes))
+        except BackupError as error:  # only the pause before the next attempt hangs on it
             log.error("%s", error, extra=_DETAILS)
-        await self._tell_failure(operation, backup_id, kind, memory.failures, reason)
         self._note_trouble()
 
     async def _tell_failure(
         self, operation: str, backup_id: str, kind: str, attempt: int, reason: str
     ) -> None:
         log.error("backup failed (%s): %s", operation, reason, extra=_DETAILS)
-        await self.say(
+        await self._say(
             BackupFailed(
                 timestamp=self._clock.now_ms(),
                 operation=operation,
@@ -488,7 +488,7 @@ class Backing:
             )
         )
 
-    async def say(self, event: Event) -> None:
+    async def _say(self, event: Event) -> None:
         """Store and announce an event; that it cannot be stored changes nothing else."""
         try:
             await self._publish([event])
@@ -546,39 +546,19 @@ class Backing:
         return ""
 
     def _note_trouble(self) -> None:
-        trouble = self._what_troubles()
+        if self.off:
+            return
+        trouble = standing.trouble(
+            self.stock.catalogue,
+            self.install_id,
+            self._settings.backup,
+            self.stock.memory,
+            self._started_ms,
+            self._clock.now_ms(),
+        )
         if trouble != self._trouble:
             self._trouble = trouble
             self._changed()
-
-    def _what_troubles(self) -> str:
-        """What keeps a scheduled backup from being made, or is overdue, in words."""
-        if self.off:
-            return ""
-        memory, backup, now_ms = self.stock.memory, self._settings.backup, self._clock.now_ms()
-        if memory.failures:
-            return f"The last backup failed {iso_utc(memory.failed_ms)}: {memory.error}"
-        last_ms = max(map(self._last_ms, BackupType))
-        for words, expression in (("full", backup.full), ("incremental", backup.incremental)):
-            slot_ms = schedule.previous_slot(expression, backup.timezone, now_ms)
-            made_ms = self._last_ms(BackupType.FULL) if words == "full" else last_ms
-            begun_ms = max(slot_ms, self._started_ms)
-            if made_ms < slot_ms and now_ms > begun_ms + int(backup.jitter) + _OVERDUE_MS:
-                return f"The {words} backup that was due {iso_utc(slot_ms)} was not made."
-        return ""
-
-
-def told(delivered: Delivered) -> Outcome:
-    """What came of a backup in words; details say which destinations lack it."""
-    entry = delivered.entry
-    there = [name for name, copy in entry.copies.items() if copy.is_there]
-    words = "full" if entry.type is BackupType.FULL else "incremental"
-    note = f" It is a full because {delivered.note}." if delivered.note else ""
-    message = (
-        f"Made {words} backup {entry.id}: {entry.wallet_count:,} wallets, {entry.size:,} bytes, "
-        f"at {', '.join(there) or 'no destination yet'}.{note}"
-    )
-    return Outcome(message, 1, delivered.missing())
 
 
 def _stamp(path: Path | None) -> tuple[int, ...]:
