@@ -72,7 +72,7 @@ def decide(schedule: Schedule, past: Past, install_id: str, now_ms: int) -> Due 
     schedule.check()
     full_ms = _believed(past.full_ms, now_ms)
     any_ms = max(full_ms, _believed(past.incremental_ms, now_ms))
-    if 0 <= now_ms - past.failed_ms < pause_ms(past.failures):
+    if 0 <= now_ms - past.failed_ms < _pause_ms(past.failures):
         return None
     for kind, expression, success_ms in (
         (BackupType.FULL, schedule.full, full_ms),
@@ -133,8 +133,7 @@ def _believed(success_ms: int, now_ms: int) -> int:
     return success_ms if success_ms <= now_ms else 0
 
 
-def pause_ms(failures: int) -> int:
-    """How long to wait after so many failures in a row."""
+def _pause_ms(failures: int) -> int:
     return min(_FIRST_RETRY_MS * 2 ** min(failures - 1, 16), _LAST_RETRY_MS) if failures else 0
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from core.backup.catalogue import Catalogue
 from core.backup.header import BackupType
-from core.backup.schedule import Due, Past, Schedule, decide, pause_ms, previous_slot
+from core.backup.schedule import Due, Past, Schedule, decide, previous_slot
 from core.backup.stock import Memory
 from core.config import BackupSettings
 from core.events import iso_utc
 
 _OVERDUE_MS = 3_600_000
 _DRILL_OVERDUE_MS = 86_400_000
+_DRILL_PAUSE_MS = 3_600_000
+_LAST_PAUSE_MS = 24 * 3_600_000
 
 
 def last_ms(catalogue: Catalogue, install_id: str, kind: BackupType) -> int:
@@ -68,14 +70,24 @@ def last_drilled_ms(catalogue: Catalogue, install_id: str) -> int:
 def drill_is_due(
     catalogue: Catalogue, install_id: str, settings: BackupSettings, memory: Memory, now_ms: int
 ) -> bool:
-    """Whether there is a backup, and none was drilled since the last slot. A drill that failed
-    waits before it is tried again."""
-    if catalogue.newest_durable(install_id) is None:
+    """Whether a slot passed since the last drill; what was begun after the slot waits for the
+    next one. A drill that failed is tried again after a pause that grows to a day."""
+    pause_ms = min(_DRILL_PAUSE_MS * 2 ** min(memory.drill_failures, 8), _LAST_PAUSE_MS)
+    if memory.drill_failures and 0 <= now_ms - memory.drill_failed_ms < pause_ms:
         return False
-    if 0 <= now_ms - memory.drill_failed_ms < pause_ms(memory.drill_failures):
-        return False
+    return _drill_slot_ms(catalogue, install_id, settings, now_ms) > 0
+
+
+def _drill_slot_ms(
+    catalogue: Catalogue, install_id: str, settings: BackupSettings, now_ms: int
+) -> int:
+    """The slot whose drill is missing, 0: none is."""
     slot_ms = previous_slot(settings.drill, settings.timezone, now_ms)
-    return last_drilled_ms(catalogue, install_id) < slot_ms
+    own = [e.created_ms for e in catalogue if e.durable_ms and e.install_id == install_id]
+    is_missing = (
+        last_drilled_ms(catalogue, install_id) < slot_ms and min(own, default=slot_ms) < slot_ms
+    )
+    return slot_ms if is_missing else 0
 
 
 def trouble(
@@ -102,8 +114,7 @@ def trouble(
         patience_ms = int(settings.jitter) + _OVERDUE_MS
         if made_ms < slot_ms and now_ms > max(slot_ms, started_ms) + patience_ms:
             return f"The {words} backup that was due {iso_utc(slot_ms)} was not made."
-    slot_ms = previous_slot(settings.drill, settings.timezone, now_ms)
-    is_late = now_ms > max(slot_ms, started_ms) + _DRILL_OVERDUE_MS
-    if any_ms and is_late and last_drilled_ms(catalogue, install_id) < slot_ms:
+    slot_ms = _drill_slot_ms(catalogue, install_id, settings, now_ms)
+    if slot_ms and now_ms > max(slot_ms, started_ms) + _DRILL_OVERDUE_MS:
         return f"The restore drill that was due {iso_utc(slot_ms)} was not made."
     return ""

@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 import msgspec
 
@@ -22,7 +21,6 @@ from core.api import (
     CommandRefusedError,
     CreateBackup,
     DestinationView,
-    DrillBackup,
     Outcome,
     PruneBackups,
     RekeyBackups,
@@ -32,7 +30,6 @@ from core.api import (
 from core.backup import delivery, proving, pruning, reslotting, schedule, standing
 from core.backup.catalogue import Catalogue, Entry
 from core.backup.configured import (
-    KeySource,
     build_destination,
     key_source,
     location_of,
@@ -40,7 +37,7 @@ from core.backup.configured import (
     schedule_of,
 )
 from core.backup.destinations import Destination
-from core.backup.errors import BackupError, DestinationError, WrongKeyError
+from core.backup.errors import BackupError, DestinationError
 from core.backup.header import BackupType
 from core.backup.keyring import KeyRing
 from core.backup.maker import Delivered, Maker
@@ -52,8 +49,9 @@ from core.balances.versions import ChangeLog, VersionCounter
 from core.config import Settings
 from core.config.backup_checks import places
 from core.engine import backup_keys, backup_words
+from core.engine.backup_keys import HeldKey
 from core.engine.backup_views import backup_views, slot_words
-from core.engine.jobs import Job, Jobs
+from core.engine.jobs import Jobs
 from core.events import BackupFailed, Event, iso_utc
 from core.model import BursarError, Clock, Secret
 from core.telemetry.audit import AuditError, AuditLog
@@ -62,9 +60,8 @@ from core.wallets.vault import SeedVault
 log = logging.getLogger("bursar.backup")
 
 _LOOK_S = 15.0
-_KEY_AGAIN_MS = 300_000
+_AGAIN_MS = 300_000
 _DETAILS = {"component": "backup"}
-NO_KEY = "There is no backup key yet; run `bursar backup setup`."
 
 
 class Backing:
@@ -88,14 +85,12 @@ class Backing:
         self._writes = audit is not None
         self._log = ChangeLog[str](counter)
         self._started_ms = clock.now_ms()
-        self._source: KeySource = key_source(settings)
-        self._ring: KeyRing | None = None
-        self._ring_stamp: tuple[int, ...] = ()
-        self._ring_tried_ms = 0
-        self._trouble = ""
+        self._key = HeldKey(key_source(settings), clock, runs_commands=audit is not None)
+        self._listed_ms = 0
+        self._told_trouble = ""
+        self._broken = ""
         self._views: tuple[Catalogue, tuple[BackupView, ...]] = (Catalogue(), ())
         self._unusable: dict[str, str] = {}
-        self.off = NO_KEY
         self.turn = asyncio.Lock()
         """Held by whoever makes, changes or restores backups."""
         self.jobs = Jobs(clock, self._changed)
@@ -123,7 +118,7 @@ class Backing:
             names = [place.name for place in places(self._settings)]
             await self.stock.open(names, writes=self._writes)
         except BackupError as error:
-            self.off = str(error)
+            self._broken = str(error)
             log.error("%s", error, extra=_DETAILS)
             self._writes = False
             return
@@ -138,7 +133,6 @@ class Backing:
                 await self.refresh_key()
                 if not self.off and not self.turn.locked():
                     await self._run_due(schedule_of(self._settings.backup), self.stock.memory)
-                    await self._drill_due()
             except BackupError as error:
                 log.info("the next attempt comes by itself: %s", error, extra=_DETAILS)
             except Exception as error:
@@ -149,44 +143,28 @@ class Backing:
     # --- the key ---------------------------------------------------------------------------
 
     async def refresh_key(self) -> None:
-        """Take up a key ring that appeared or changed; a command is asked anew now and then as
-        long as it gives none."""
-        if self._writes or self._source.path is not None:
-            await self._refresh_key()
-
-    async def _refresh_key(self) -> None:
-        now_ms = self._clock.now_ms()
-        stamp = await asyncio.to_thread(_stamp, self._source.path)
-        is_again = self._source.path is None and now_ms - self._ring_tried_ms >= _KEY_AGAIN_MS
-        if self._ring_tried_ms and stamp == self._ring_stamp and not (self.off and is_again):
-            return
-        self._ring_stamp, self._ring_tried_ms = stamp, now_ms
-        try:
-            await self.ring()
-        except BackupError as error:
-            if str(error) != self.off:
-                log.warning("no backups: %s", error, extra=_DETAILS)
-            self.off = str(error)
-        self._changed()
+        """Take up a key ring that appeared or changed."""
+        if await self._key.refresh():
+            self._changed()
 
     async def ring(self) -> KeyRing:
         """The key ring as it is now. Raises KeySlotError."""
-        if not await asyncio.to_thread(self._source.exists):
-            self._ring = None
-            raise BackupError(NO_KEY)
-        self._ring = await asyncio.to_thread(self._source.read)
-        self.off = ""
-        return self._ring
+        return await self._key.read()
+
+    @property
+    def install_id(self) -> str:
+        """Whose backups these are, "" before there is a key."""
+        return self._key.ring.install_id if self._key.ring else ""
+
+    @property
+    def off(self) -> str:
+        """Why no backup can be made, "" where one can."""
+        return self._broken or self._key.off
 
     def readable(self) -> dict[str, Destination]:
         """The destinations that archives may be fetched from."""
         maker = self.maker
         return {n: d for n, d in maker.destinations.items() if n not in maker.write_only}
-
-    @property
-    def install_id(self) -> str:
-        """Whose backups these are, "" before there is a key."""
-        return self._ring.install_id if self._ring else ""
 
     # --- commands --------------------------------------------------------------------------
 
@@ -201,8 +179,6 @@ class Backing:
             # A timer has its own jitter, and whoever asks now does not want to wait.
             now = msgspec.structs.replace(schedule_of(self._settings.backup), jitter_ms=0)
             return await self._run_due(now, Memory())
-        if isinstance(command, DrillBackup):
-            return await self.drill(command.id)
         if isinstance(command, VerifyBackup):
             return await self._verify(command.id)
         if isinstance(command, PruneBackups):
@@ -225,7 +201,7 @@ class Backing:
         """Make the key ring. Raises CommandRefusedError, TooSoonError."""
         async with self.turn:
             await self._record("backup.setup", "backup key")
-            outcome = await backup_keys.set_up(self._source, vault, password, recovery)
+            outcome = await backup_keys.set_up(self._key.source, vault, password, recovery)
         await self.refresh_key()
         return outcome
 
@@ -235,7 +211,7 @@ class Backing:
         """Give vault and key ring another password. Raises CommandRefusedError, TooSoonError."""
         async with self.turn:
             await self._record("backup.password", "backup key and seed vault")
-            outcome = await backup_keys.change(self._source, vault, current, password, recovery)
+            outcome = await backup_keys.change(self._key.source, vault, current, password, recovery)
         await self.refresh_key()
         return outcome
 
@@ -256,9 +232,7 @@ class Backing:
     async def _run_due(self, plan: schedule.Schedule, memory: Memory) -> Outcome:
         """Make what is due, and send what is waiting. Raises BackupError."""
         async with self.turn:
-            if self.stock.memory.unlisted and self.install_id:
-                with self.jobs.begin("backup", "listing destinations") as job:
-                    await self._list_again(job)
+            await self._list_again()
             done = await self._send_waiting()
             due = standing.due_now(
                 self.stock.catalogue,
@@ -285,7 +259,7 @@ class Backing:
         if not self.stock.catalogue.outbox(self._clock.now_ms()):
             return []
         with self.jobs.begin("backup", "sending what is waiting") as job:
-            key = self._ring.key if self._ring else None
+            key = self._key.ring.key if self._key.ring else None
             done = await self.maker.send_waiting(key, job)
             for delivered in done:
                 await self._tell(delivered)
@@ -300,7 +274,7 @@ class Backing:
         with self.jobs.begin("backup", "starting") as job:
             try:
                 ring = await self.ring()
-                await self._list_again(job)
+                await self._list_again()
                 delivered = await self.maker.make(ring, self._take, wanted, job)
                 self._changed()
                 await self._tell(delivered)
@@ -320,12 +294,14 @@ class Backing:
         await self._prune_after()
         return delivered
 
-    async def _list_again(self, job: Job) -> None:
-        """After the catalogue was lost; a destination that does not answer is asked again."""
-        if self.stock.memory.unlisted:
-            job.stage("listing destinations")
+    async def _list_again(self) -> None:
+        """After the catalogue was lost; a destination that does not answer is asked again, with
+        a pause."""
+        now_ms = self._clock.now_ms()
+        if self.stock.memory.unlisted and now_ms - self._listed_ms >= _AGAIN_MS:
+            self._listed_ms = now_ms
             for problem in await self.stock.list_again(
-                self.maker.destinations, self.install_id, self._clock.now_ms()
+                self.maker.destinations, self.install_id, now_ms
             ):
                 log.warning("%s", problem, extra=_DETAILS)
             self._changed()
@@ -334,7 +310,7 @@ class Backing:
         async with self.turn:
             with self.jobs.begin("verify", "fetching") as job:
                 ring = await self.ring()
-                await self._list_again(job)
+                await self._list_again()
                 entry = self.maker.find(archive_id, self.install_id)
                 try:
                     proof = await proving.prove(
@@ -386,61 +362,12 @@ class Backing:
         self._changed()
         return pruned
 
-    async def drill(self, archive_id: str, password: Secret | None = None) -> Outcome:
-        """Restore a backup (the newest, if empty) into a scratch folder and prove it; with the
-        password its seed too. Raises BackupError."""
-        if not self._writes:
-            raise CommandRefusedError(self.off or "This connection only reads.")
-        from core.backup.drill import drill
-
-        async with self.turn:
-            with self.jobs.begin("drill", "fetching") as job:
-                try:
-                    ring = await self.ring()
-                    await self._list_again(job)
-                    entry = self.maker.find(archive_id, self.install_id)
-                    drilled = await drill(
-                        entry,
-                        self.stock.catalogue,
-                        self.maker.destinations,
-                        ring if password is None else password,
-                        self.stock.path / "drill",
-                        self._settings,
-                        self._clock.now_ms(),
-                        job.note,
-                    )
-                except WrongKeyError as error:  # what was typed is wrong, not the backup
-                    raise CommandRefusedError(str(error)) from error
-                except (BursarError, OSError) as error:
-                    await self._drill_failed(archive_id, str(error))
-                    raise BackupError(f"The drill failed: {error}") from error
-                now_ms = self._clock.now_ms()
-                marked = msgspec.structs.replace(entry, drilled_ms=now_ms, verified_ms=now_ms)
-                await self.stock.save(marked)
-                await self._remember(drill_failures=0, drill_failed_ms=0, drill_error="")
-                job.says(drilled.sentence())
-            return Outcome(drilled.sentence(), 1)
-
-    async def _drill_due(self) -> None:
-        backup, now_ms = self._settings.backup, self._clock.now_ms()
-        stock = self.stock
-        if standing.drill_is_due(stock.catalogue, self.install_id, backup, stock.memory, now_ms):
-            outcome = await self.drill("")
-            log.info("%s", outcome.message, extra=_DETAILS)
-
-    async def _drill_failed(self, archive_id: str, reason: str) -> None:
-        failures = self.stock.memory.drill_failures + 1
-        await self._remember(
-            drill_failures=failures, drill_failed_ms=self._clock.now_ms(), drill_error=reason
-        )
-        await self._tell_failure("drill", archive_id, "", failures, reason)
-
     async def _rekey(self) -> Outcome:
         async with self.turn:
             await self._record("backup.rekey", "backups")
             with self.jobs.begin("rekey", "reading the key ring") as job:
                 ring = await self.ring()
-                await self._list_again(job)
+                await self._list_again()
                 done = await reslotting.reslot(self.maker, ring, job)
                 self._changed()
                 message = (
@@ -456,7 +383,7 @@ class Backing:
         if not delivered.fresh:
             return
         log.info("%s", backup_words.told(delivered).message, extra=_DETAILS)
-        await self._say(backup_words.created(delivered.entry, self._clock.now_ms()))
+        await self.say(backup_words.created(delivered.entry, self._clock.now_ms()))
 
     async def _succeeded(self) -> None:
         await self._remember(failures=0, failed_ms=0, error="")
@@ -477,7 +404,7 @@ class Backing:
         self, operation: str, backup_id: str, kind: str, attempt: int, reason: str
     ) -> None:
         log.error("backup failed (%s): %s", operation, reason, extra=_DETAILS)
-        await self._say(
+        await self.say(
             BackupFailed(
                 timestamp=self._clock.now_ms(),
                 operation=operation,
@@ -488,7 +415,7 @@ class Backing:
             )
         )
 
-    async def _say(self, event: Event) -> None:
+    async def say(self, event: Event) -> None:
         """Store and announce an event; that it cannot be stored changes nothing else."""
         try:
             await self._publish([event])
@@ -507,7 +434,7 @@ class Backing:
         zone = backup.timezone
         return BackupsView(
             off=self.off,
-            trouble=self._trouble,
+            trouble=self._trouble(),
             installation=self.install_id,
             require=backup.require,
             backups=views,
@@ -515,7 +442,7 @@ class Backing:
                 DestinationView(place.name, location_of(place), self._error_at(place.name))
                 for place in places(self._settings)
             ),
-            slots=slot_words(slot.kind for slot in self._ring.slots) if self._ring else (),
+            slots=slot_words(slot.kind for slot in self._key.ring.slots) if self._key.ring else (),
             jobs=self.jobs.views(),
             next_full_ms=schedule.next_slot(backup.full, zone, now_ms),
             next_incremental_ms=schedule.next_slot(backup.incremental, zone, now_ms),
@@ -546,9 +473,15 @@ class Backing:
         return ""
 
     def _note_trouble(self) -> None:
+        if self._trouble() != self._told_trouble:
+            self._told_trouble = self._trouble()
+            self._changed()
+
+    def _trouble(self) -> str:
+        """What fails or is overdue."""
         if self.off:
-            return
-        trouble = standing.trouble(
+            return ""
+        return standing.trouble(
             self.stock.catalogue,
             self.install_id,
             self._settings.backup,
@@ -556,17 +489,3 @@ class Backing:
             self._started_ms,
             self._clock.now_ms(),
         )
-        if trouble != self._trouble:
-            self._trouble = trouble
-            self._changed()
-
-
-def _stamp(path: Path | None) -> tuple[int, ...]:
-    """What changes with a file's content; () where there is none."""
-    if path is None:
-        return ()
-    try:
-        status = path.stat()
-    except OSError:
-        return ()
-    return status.st_ino, status.st_mtime_ns, status.st_size, status.st_mode

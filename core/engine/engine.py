@@ -47,7 +47,6 @@ from core.api import (
     Update,
     WalletView,
 )
-from core.backup.errors import BackupError
 from core.balances.cache import BalanceCache
 from core.balances.lane import CycleReport
 from core.balances.loading import load_registry
@@ -83,6 +82,7 @@ from core.telemetry.logs import LogFile
 if TYPE_CHECKING:
     from core.engine.aftermath import Aftermath
     from core.engine.backing import Backing
+    from core.engine.drilling import Drilling
     from core.engine.restoring import Restoring
     from core.engine.walleting import Walleting
     from core.service.server import Server
@@ -170,6 +170,7 @@ class Engine:
         """The wallets' service; None before `start` and in READ mode."""
         self.backing: Backing | None = None
         """The backups' service; None before `start`. In READ mode it only shows."""
+        self._drilling: Drilling
         self._aftermath: Aftermath | None = None
         self._undo = ""
         self._loading = asyncio.Lock()
@@ -289,7 +290,7 @@ class Engine:
         await self._alerting.ensure()
         self.walleting = self._open_wallets()
         self.backing = await self._open_backups(self.audit)
-        await self._open_restores(self.walleting)
+        await self._open_restores(self.backing, self.walleting)
         self._executor = Executor(
             self._store,
             self._clock,
@@ -301,6 +302,7 @@ class Engine:
             self._alerting,
             self.walleting,
             self.backing,
+            self._drilling,
             self._release,
         )
         if self.mode is EngineMode.FULL:
@@ -341,9 +343,11 @@ class Engine:
         await backing.open()
         return backing
 
-    async def _open_restores(self, walleting: Walleting) -> None:
+    async def _open_restores(self, backing: Backing, walleting: Walleting) -> None:
         from core.engine.aftermath import Aftermath
+        from core.engine.drilling import Drilling
 
+        self._drilling = Drilling(self.settings, backing, self._clock)
         self._aftermath = Aftermath(
             self.directory.generation(),
             self._store,
@@ -408,6 +412,7 @@ class Engine:
             workers.append(group.create_task(self._alerting.run(), name="alerts"))
             workers.append(group.create_task(self.walleting.run(), name="wallets"))
             workers.append(group.create_task(self.backing.run(), name="backups"))
+            workers.append(group.create_task(self._drilling.run(), name="drills"))
             workers.append(group.create_task(self._aftermath.run(), name="after a restore"))
             house = keep_house(self._store, settings.history, self._clock, self._note_store)
             workers.append(group.create_task(house, name="housekeeping"))
@@ -708,10 +713,8 @@ class Engine:
         return self.backing
 
     async def drill(self, backup: str, password: Secret) -> Outcome:
-        try:
-            return await self._backups().drill(backup, password if password.reveal() else None)
-        except BackupError as error:
-            raise CommandRefusedError(str(error)) from error
+        self._backups()
+        return await self._drilling.drill(backup, password if password.reveal() else None)
 
     async def plan_restore(self, request: RestoreRequest, password: Secret) -> RestorePlan:
         return await self._restores().plan(request, password)

@@ -45,6 +45,7 @@ from core.store.protocol import DuplicateWalletError, Store
 
 if TYPE_CHECKING:
     from core.engine.backing import Backing
+    from core.engine.drilling import Drilling
     from core.engine.walleting import Walleting
 
 
@@ -64,6 +65,7 @@ class Executor:
         alerting: Alerting,
         walleting: Walleting,
         backing: Backing,
+        drilling: Drilling,
         release: Callable[[str], Awaitable[Outcome]],
     ) -> None:
         self._store = store
@@ -76,6 +78,7 @@ class Executor:
         self._alerting = alerting
         self._walleting = walleting
         self._backing = backing
+        self._drilling = drilling
         self._release = release
         self._writing = asyncio.Lock()
 
@@ -104,15 +107,11 @@ class Executor:
             if isinstance(command, ImportTotals):
                 return await self._books.start_from(command)
             if isinstance(
-                command,
-                CreateBackup
-                | RunDueBackups
-                | VerifyBackup
-                | DrillBackup
-                | PruneBackups
-                | RekeyBackups,
+                command, CreateBackup | RunDueBackups | VerifyBackup | PruneBackups | RekeyBackups
             ):
                 return await self._backing.execute(command)
+            if isinstance(command, DrillBackup):
+                return await self._drilling.drill(command.id, None)
             if isinstance(command, ReleaseSettlements):
                 return await self._release(command.reason)
             async with self._writing:

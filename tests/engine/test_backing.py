@@ -67,7 +67,7 @@ async def test_a_drill_restores_the_newest_chain_and_is_remembered(tmp_path: Pat
         assert view.last_drilled_ms > 0
         assert view.trouble == ""
         _spoil(settings.data_path / "backups" / view.backups[0].name)
-        with pytest.raises(BursarError, match="drill failed"):
+        with pytest.raises(BursarError, match="checksum validation failed"):
             await engine.execute(DrillBackup())
         view = (await engine.state()).backups
         assert view is not None
