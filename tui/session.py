@@ -19,6 +19,7 @@ from textual.dom import DOMNode
 from textual.reactive import var
 
 from core.api import (
+    AlertView,
     AssetTotal,
     BalanceView,
     ChainState,
@@ -40,6 +41,8 @@ from core.api import (
 )
 from core.events import EventRecord
 from core.model import Agent, Asset, BursarError, Clock, EndpointHealth
+from tui import alerts as open_alerts
+from tui.alerts import OpenAlerts
 from tui.fleet import FleetModel
 from tui.settlements import SettlementKey, key_of
 
@@ -123,6 +126,8 @@ class Session(DOMNode):
     settlement: var[SettlementHealth | None] = var(None)
     stuck: var[int] = var(0)
     """Settlements under way for longer than they should be."""
+    alerts: var[OpenAlerts] = var(OpenAlerts())
+    """What is wrong now. Pausing the display does not hold these."""
     events: var[EventTail] = var(EventTail())
     fleet: var[FleetChange] = var(FleetChange())
     paused: var[bool] = var(False)
@@ -147,6 +152,7 @@ class Session(DOMNode):
         self._api: EngineApi | None = None
         self._version = 0
         self._last_seq = 0
+        self._last_alert: int | None = None
         self._tail: deque[EventRecord] = deque(maxlen=EVENT_TAIL)
         self._fresh: deque[EventRecord] = deque(maxlen=EVENT_TAIL)
         self._pending = _Pending()
@@ -194,6 +200,7 @@ class Session(DOMNode):
         state = await api.state()
         if state.seq < self._last_seq:  # another store stands behind the door now
             self._last_seq = 0
+            self._last_alert = None
             self._tail.clear()
             self._fresh.clear()
         self._take(state)
@@ -241,10 +248,13 @@ class Session(DOMNode):
             self.link = msgspec.structs.replace(self.link, clients=patch.clients)
 
     def drain(self, *, force: bool = False) -> None:
-        """Make what arrived the shown picture; a paused session keeps its own unless forced."""
+        """Make what arrived the shown picture; a paused session keeps its own unless forced, but
+        for alerts: nobody is to sleep through one because a display was held."""
         if force or not self.paused:
             self._drain_state()
             self._drain_events()
+        else:
+            self._drain_alerts(self._pending.alerts)
         self.pulse += 1
 
     def _drain_state(self) -> None:
@@ -260,6 +270,7 @@ class Session(DOMNode):
             self.peers = MappingProxyType({(p.peer, p.token): p for p in full.peers})
             self.custody = _differing({}, full.custody)
             self.settlement = full.settlement
+            self._drain_alerts(full.alerts)
             self._show_settlements({key_of(view): view for view in full.settlements})
         dirty |= self.model.apply(patch)
         if patch.chains:
@@ -271,6 +282,7 @@ class Session(DOMNode):
         if patch.store is not None:
             self.store = patch.store
         self._drain_books(patch)
+        self._drain_alerts(patch.alerts)
         reshaped = full is not None or bool(patch.agents or patch.assets)
         if reshaped or dirty:
             self.fleet = FleetChange(self.fleet.serial + 1, frozenset(dirty), reshaped)
@@ -294,6 +306,19 @@ class Session(DOMNode):
     def _show_settlements(self, found: dict[SettlementKey, SettlementPairView]) -> None:
         self.stuck = sum(view.stuck for view in found.values())
         self.settlements = MappingProxyType(found)
+
+    def _drain_alerts(self, found: Iterable[AlertView] | None) -> None:
+        """Arrange the alerts anew when they changed, or when a silence ended."""
+        now_ms, ends_ms = self.now_ms(), self.alerts.until_ms
+        if found is None:
+            if not ends_ms or now_ms < ends_ms:
+                return
+            found = self.alerts.listed
+        shown = open_alerts.arranged(found, now_ms, self._last_alert)
+        self._last_alert = max(
+            self._last_alert or 0, max((alert.id for alert in shown.listed), default=0)
+        )
+        self.alerts = shown
 
     def _drain_events(self) -> None:
         if self._fresh:
@@ -371,6 +396,7 @@ class _Pending:
         self._custody: dict[int, CustodyView] = {}
         self._settlements: dict[SettlementKey, SettlementPairView] = {}
         self._settlement: SettlementHealth | None = None
+        self.alerts: tuple[AlertView, ...] | None = None
 
     def add(self, patch: StatePatch) -> None:
         """Lay a newer patch over what waits."""
@@ -398,6 +424,8 @@ class _Pending:
         self._settlements |= {key_of(view): view for view in patch.settlements}
         if patch.settlement is not None:
             self._settlement = patch.settlement
+        if patch.alerts is not None:
+            self.alerts = patch.alerts
 
     def patch(self, version: int) -> StatePatch:
         """All of it as one patch."""
@@ -418,4 +446,5 @@ class _Pending:
             custody=tuple(self._custody.values()),
             settlements=tuple(self._settlements.values()),
             settlement=self._settlement,
+            alerts=self.alerts,
         )

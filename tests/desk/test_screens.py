@@ -211,7 +211,7 @@ async def test_events_follow_live_until_the_cursor_leaves_the_last_line() -> Non
         assert "following" in desk.text()
         desk.engine.emit("ENGINE_STOPPED", "", reason="first")
         await desk.tick(1)
-        table = desk.screen.query_one(ListTable)
+        table = desk.screen.query_one("#event-log", ListTable)
         assert table.cursor == "12"
         await desk.press("k")
         desk.engine.emit("ENGINE_STOPPED", "", reason="second")
@@ -271,9 +271,9 @@ async def test_events_copy_subject_and_record() -> None:
 async def test_a_type_this_desk_does_not_know_is_listed_all_the_same() -> None:
     async with opened(size=(120, 30)) as desk:
         await desk.press("6")
-        desk.engine.emit("SETTLEMENT_TRIGGERED", "peer-1", amount="5")
+        desk.engine.emit("FLUX_ALIGNED", "peer-1", amount="5")
         await desk.tick(1)
-        assert "settlemen" in desk.text()
+        assert "flux alig" in desk.text()
         assert "peer-1" in desk.text()
         assert '"amount": "5"' in desk.text()
 
