@@ -141,7 +141,9 @@ class WalletScreen(DeskScreen):
     def _redraw(self) -> None:
         self._redraw_head()
         table = self.query_one("#wallet-balances", ListTable)
-        table.show([self._item(row) for row in self._rows()])
+        rows = self._rows()
+        table.set_class(not rows, "-none")  # room for the words that say so
+        table.show([self._item(row) for row in rows])
         self._chart()
 
     def _redraw_head(self) -> None:
