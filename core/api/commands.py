@@ -201,6 +201,10 @@ class PruneBackups(msgspec.Struct, frozen=True, tag="backup-prune"):
     dry_run: bool = True
 
 
+class RekeyBackups(msgspec.Struct, frozen=True, tag="backup-rekey"):
+    """Give the backups that exist the key slots of the key ring as it is now."""
+
+
 class ReleaseSettlements(msgspec.Struct, frozen=True, tag="settlement-release"):
     """Let settlements go on that a restore holds."""
 
@@ -229,6 +233,7 @@ Command = (
     | VerifyBackup
     | DrillBackup
     | PruneBackups
+    | RekeyBackups
     | ReleaseSettlements
 )
 

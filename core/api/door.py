@@ -99,6 +99,17 @@ class EngineApi(Protocol):
         CommandRefusedError."""
         ...
 
+    async def set_up_backups(self, password: Secret, recovery: Secret) -> Outcome:
+        """Make the backup key, opened by the password and, if one is given, the recovery key;
+        where there is a seed they must be its vault's. Raises CommandRefusedError."""
+        ...
+
+    async def change_password(self, current: Secret, password: Secret, recovery: Secret) -> Outcome:
+        """Give seed vault and backup key another password and recovery key (an empty one: none
+        any more). `current` is the password or recovery key now. Backups that exist keep their
+        own until RekeyBackups. Raises CommandRefusedError."""
+        ...
+
     async def plan_restore(self, request: RestoreRequest, password: Secret) -> RestorePlan:
         """Fetch, decrypt and prove a backup, derive every address again, and build the generation
         it would become; nothing in use changes. A password or a recovery key opens it. Progress

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
@@ -26,9 +25,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
 _DAY_MS = 86_400_000
 
 
-def check_backup(settings: Settings, origin: str, environ: Mapping[str, str]) -> BackupSettings:
-    """The section with its destinations complete. Raises ConfigError naming the first key that
-    cannot be used."""
+def check_backup(settings: Settings, origin: str) -> None:
+    """Raises ConfigError naming the first key that cannot be used."""
     backup = settings.backup
     try:
         zone_of(backup.timezone)
@@ -51,8 +49,19 @@ def check_backup(settings: Settings, origin: str, environ: Mapping[str, str]) ->
             refuse(origin, f"[backup] {key}", "must be 1d or more")
     if backup.keep_fulls < backup.keep_incrementals:
         refuse(origin, "[backup] keep_fulls", "must not be shorter than keep_incrementals")
-    _check_keys(backup, origin, environ)
-    return msgspec.structs.replace(backup, destination=_check_places(settings, origin))
+    _check_keys(backup, origin)
+    _check_places(settings, origin)
+
+
+def places(settings: Settings) -> tuple[DestinationSettings, ...]:
+    """The destinations with their paths complete; with none configured, `data_dir/backups`."""
+    default = str(settings.data_path / "backups")
+    return tuple(
+        place
+        if place.url
+        else msgspec.structs.replace(place, path=str(Path(place.path or default).expanduser()))
+        for place in settings.backup.destination or (DestinationSettings(DEFAULT_NAME),)
+    )
 
 
 def check_cron(expression: str) -> None:
@@ -79,7 +88,7 @@ def zone_of(name: str) -> tzinfo:
         raise ValueError(f"{name!r} is no IANA time zone such as Europe/Berlin") from error
 
 
-def _check_keys(backup: BackupSettings, origin: str, environ: Mapping[str, str]) -> None:
+def _check_keys(backup: BackupSettings, origin: str) -> None:
     if backup.key_file and backup.password_command:
         refuse(origin, "[backup] password_command", "give either key_file or password_command")
     if backup.key_file and not Path(backup.key_file).expanduser().is_absolute():
@@ -90,55 +99,37 @@ def _check_keys(backup: BackupSettings, origin: str, environ: Mapping[str, str])
         refuse(origin, "[backup] password_command", f"cannot be split into words: {error}")
     if backup.password_command and not words:
         refuse(origin, "[backup] password_command", "names no command")
-    if backup.password_env and not environ.get(backup.password_env):
-        refuse(
-            origin,
-            "[backup] password_env",
-            "must name an environment variable that holds the password",
-        )
 
 
-def _check_places(settings: Settings, origin: str) -> tuple[DestinationSettings, ...]:
-    default = str(settings.data_path / "backups")
-    places = settings.backup.destination or (DestinationSettings(DEFAULT_NAME, path=default),)
+def _check_places(settings: Settings, origin: str) -> None:
     seen: dict[str, str] = {}
-    checked = []
-    for number, given in enumerate(places, start=1):
-        where = f"[[backup.destination]] number {number} ({given.name})"
-        place = _check_place(given, default, origin, where)
-        location = place.path or place.url.rstrip("/")
+    for number, place in enumerate(places(settings), start=1):
+        where = f"[[backup.destination]] number {number} ({place.name})"
+        if not _NAME.match(place.name):
+            refuse(origin, f"{where} name", "use letters, digits, '.', '_' and '-'")
+        written = settings.backup.destination[number - 1] if settings.backup.destination else place
+        is_bare = not written.path and not written.url
+        if (written.path and written.url) or (is_bare and place.name != DEFAULT_NAME):
+            refuse(origin, where, "give either `path` or `url`")
+        if place.url:
+            _check_url(place, origin, where)
+        else:
+            _check_path(place, origin, where)
+        location = place.url.rstrip("/") or place.path
         if place.name in seen.values():
             refuse(origin, f"{where} name", "stands twice")
         if location in seen:
             refuse(origin, where, f"is the same place as {seen[location]}")
         seen[location] = place.name
-        checked.append(place)
-    return tuple(checked)
 
 
-def _check_place(
-    place: DestinationSettings, default: str, origin: str, where: str
-) -> DestinationSettings:
-    if not _NAME.match(place.name):
-        refuse(origin, f"{where} name", "use letters, digits, '.', '_' and '-'")
-    if place.name == DEFAULT_NAME and not place.path and not place.url:
-        return msgspec.structs.replace(place, path=default)
-    if bool(place.path) == bool(place.url):
-        refuse(origin, where, "give either `path` or `url`")
-    if place.path:
-        return _check_path(place, origin, where)
-    _check_url(place, origin, where)
-    return place
-
-
-def _check_path(place: DestinationSettings, origin: str, where: str) -> DestinationSettings:
+def _check_path(place: DestinationSettings, origin: str, where: str) -> None:
     for key in ("region", "endpoint", "sse_kms_key", "write_only"):
         if getattr(place, key):
             refuse(origin, f"{where} {key}", "belongs to a `url`")
-    path = Path(place.path).expanduser()
-    if not path.is_absolute():
+    # The default is in the data directory, which may be written relative to the shell's.
+    if place.name != DEFAULT_NAME and not Path(place.path).is_absolute():
         refuse(origin, f"{where} path", "must be an absolute path")
-    return msgspec.structs.replace(place, path=str(path))
 
 
 def _check_url(place: DestinationSettings, origin: str, where: str) -> None:

@@ -50,8 +50,8 @@ def check(settings: Settings, origin: str, environ: Mapping[str, str]) -> Settin
     _check_assets(settings, origin)
     check_alerts(settings, origin)
     check_webhooks(settings, origin, environ)
-    backup = check_backup(settings, origin, environ)
-    return msgspec.structs.replace(settings, chain=chains, backup=backup)
+    check_backup(settings, origin)
+    return msgspec.structs.replace(settings, chain=chains)
 
 
 def _check_wallets(settings: Settings, origin: str) -> None:

@@ -40,7 +40,7 @@ def overlay_short(tree: dict[str, Any], environ: Mapping[str, str]) -> list[str]
 
 def overlay_backup(tree: dict[str, Any], environ: Mapping[str, str]) -> list[str]:
     """The short names of backups: `WALLET_BACKUP_PATH` and `S3_BUCKET` (with `S3_REGION`) are
-    destinations beside those of the file, `WALLET_BACKUP_PASSWORD` stands for `password_env`."""
+    destinations beside those of the file."""
     used = []
     places: list[dict[str, str]] = []
     if path := environ.get("WALLET_BACKUP_PATH"):
@@ -58,9 +58,6 @@ def overlay_backup(tree: dict[str, Any], environ: Mapping[str, str]) -> list[str
         if not known and not path:
             places.insert(0, {"name": "local"})  # S3_BUCKET comes beside the usual directory
         backup["destination"] = [*known, *places]
-    if environ.get("WALLET_BACKUP_PASSWORD") and "password_env" not in backup:
-        tree.setdefault("backup", backup)["password_env"] = "WALLET_BACKUP_PASSWORD"
-        used.append("$WALLET_BACKUP_PASSWORD")
     return used
 
 

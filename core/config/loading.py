@@ -29,11 +29,16 @@ def find_config(explicit: str | None, environ: Mapping[str, str]) -> Path | None
             if not path.is_file():
                 raise ConfigError(f"{origin} names {path}, which is not a file.")
             return path
-    xdg = environ.get("XDG_CONFIG_HOME") or "~/.config"
-    for path in (Path("bursar.toml"), Path(xdg).expanduser() / "bursar" / "bursar.toml"):
+    for path in (Path("bursar.toml"), default_config(environ)):
         if path.is_file():
             return path
     return None
+
+
+def default_config(environ: Mapping[str, str]) -> Path:
+    """Where the user's own settings are looked for, there or not."""
+    xdg = environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(xdg).expanduser() / "bursar" / "bursar.toml"
 
 
 def load_settings(explicit: str | None = None, environ: Mapping[str, str] = os.environ) -> Settings:

@@ -312,8 +312,6 @@ class BackupSettings(Section, frozen=True):
     """The key ring; `data_dir/backup-key.json` if no key ring is named."""
     password_command: str = ""
     """A command that prints the key ring (no shell)."""
-    password_env: str = ""
-    """Name of an environment variable with the password, for commands that would ask."""
     destination: tuple[DestinationSettings, ...] = ()
     """None at all: the directory `data_dir/backups`."""
 

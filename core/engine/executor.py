@@ -23,6 +23,7 @@ from core.api import (
     PruneBackups,
     RecordMovements,
     RecordSettlement,
+    RekeyBackups,
     ReleaseSettlements,
     RunDueBackups,
     SetLimits,
@@ -43,12 +44,14 @@ from core.model import Clock
 from core.store.protocol import DuplicateWalletError, Store
 
 if TYPE_CHECKING:
+    from core.engine.backing import Backing
+    from core.engine.drilling import Drilling
     from core.engine.walleting import Walleting
 
 
 class Executor:
     """`read_chains` reads chains now; `changed` is told the records of what was written, after
-    it was."""
+    it was; `release` lets settlements go on that a restore holds."""
 
     def __init__(
         self,
@@ -61,6 +64,9 @@ class Executor:
         settling: Settling,
         alerting: Alerting,
         walleting: Walleting,
+        backing: Backing,
+        drilling: Drilling,
+        release: Callable[[str], Awaitable[Outcome]],
     ) -> None:
         self._store = store
         self._clock = clock
@@ -71,6 +77,9 @@ class Executor:
         self._settling = settling
         self._alerting = alerting
         self._walleting = walleting
+        self._backing = backing
+        self._drilling = drilling
+        self._release = release
         self._writing = asyncio.Lock()
 
     async def execute(self, command: Command) -> Outcome:
@@ -98,15 +107,13 @@ class Executor:
             if isinstance(command, ImportTotals):
                 return await self._books.start_from(command)
             if isinstance(
-                command,
-                CreateBackup
-                | RunDueBackups
-                | VerifyBackup
-                | DrillBackup
-                | PruneBackups
-                | ReleaseSettlements,
+                command, CreateBackup | RunDueBackups | VerifyBackup | PruneBackups | RekeyBackups
             ):
-                raise CommandRefusedError("This is not served yet.")
+                return await self._backing.execute(command)
+            if isinstance(command, DrillBackup):
+                return await self._drilling.drill(command.id, None)
+            if isinstance(command, ReleaseSettlements):
+                return await self._release(command.reason)
             async with self._writing:
                 if isinstance(command, ImportWallets):
                     return await self._import(command)

@@ -194,6 +194,20 @@ class EngineClient:
         )
         return outcome
 
+    async def set_up_backups(self, password: Secret, recovery: Secret) -> Outcome:
+        body = wire.encode(wire.KeyRequest(password.reveal(), recovery.reveal()))
+        outcome: Outcome = wire.decode_outcome(
+            await self._call("POST", "/v1/backups/key", content=body)
+        )
+        return outcome
+
+    async def change_password(self, current: Secret, password: Secret, recovery: Secret) -> Outcome:
+        wanted = wire.KeyRequest(password.reveal(), recovery.reveal(), current.reveal())
+        outcome: Outcome = wire.decode_outcome(
+            await self._call("PUT", "/v1/backups/key", content=wire.encode(wanted))
+        )
+        return outcome
+
     async def plan_restore(self, request: RestoreRequest, password: Secret) -> RestorePlan:
         body = wire.encode(wire.SecretRequest(password.reveal(), restore=request))
         plan: RestorePlan = wire.decode_plan(await self._call("POST", "/v1/restore", content=body))

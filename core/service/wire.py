@@ -63,6 +63,17 @@ class SecretRequest(msgspec.Struct, frozen=True):
         return "SecretRequest(********)"
 
 
+class KeyRequest(msgspec.Struct, frozen=True):
+    """Body of the requests that set or change what opens seed and backups; Unix socket only."""
+
+    password: str
+    recovery: str = ""
+    current: str = ""
+
+    def __repr__(self) -> str:
+        return "KeyRequest(********)"
+
+
 class SparklineRequest(msgspec.Struct, frozen=True):
     """Body of POST /v1/sparklines; times in ms."""
 
@@ -117,6 +128,7 @@ decode_plan: Decoder = Decoder(RestorePlan)
 decode_restored: Decoder = Decoder(RestoreResult)
 decode_reconciliation: Decoder = Decoder(ReconciliationView | None)
 decode_secret_request: Decoder = Decoder(SecretRequest)
+decode_key_request: Decoder = Decoder(KeyRequest)
 decode_fault: Decoder = Decoder(Fault)
 
 

@@ -65,14 +65,14 @@ def talk(flags: Flags, present: Present) -> Wanted:
                 f"There is a seed here already ({present.fingerprint[:8]}); it was not touched.",
                 Exit.USAGE,
             )
-        return Wanted(password=None if present.has_key else _password_of_seed(flags, present))
+        return Wanted(password=None if present.has_key else password_of_seed(flags, present))
     seed, imported = _seed(flags)
     needed = seed is not None or (flags.password_file is not None and not present.has_key)
     if not needed and not present.has_key and dialogue.is_terminal() and not flags.watch_only:
         output.say("Backups are encrypted under a password.")
         needed = dialogue.agree("Set it now, so that backups can be made", default=True)
-    password = _password(flags) if needed else None
-    recovery = _recovery(flags) if password is not None else None
+    password = new_password(flags) if needed else None
+    recovery = new_recovery(flags) if password is not None else None
     return Wanted(seed, password, recovery, imported)
 
 
@@ -183,7 +183,7 @@ def given_password(file: Path | None) -> Secret | None:
     return None
 
 
-def _password(flags: Flags) -> Secret:
+def new_password(flags: Flags) -> Secret:
     from core.wallets.passwords import check_password
 
     password = given_password(flags.password_file)
@@ -216,7 +216,7 @@ def _offer() -> None:
         dialogue.ask("Press Enter when you have it; then it is typed twice")
 
 
-def _password_of_seed(flags: Flags, present: Present) -> Secret | None:
+def password_of_seed(flags: Flags, present: Present) -> Secret | None:
     """The password of a seed that is there, for the backup key that is not."""
     password = given_password(flags.password_file)
     if password is not None or not dialogue.is_terminal():
@@ -225,7 +225,7 @@ def _password_of_seed(flags: Flags, present: Present) -> Secret | None:
     return dialogue.hidden("The seed's password, to make the backup key")
 
 
-def _recovery(flags: Flags) -> RecoveryKey | None:
+def new_recovery(flags: Flags) -> RecoveryKey | None:
     from core.wallets.secrets import RecoveryKey
 
     if flags.recovery_file is not None:

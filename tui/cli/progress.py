@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 async def followed(api: EngineApi, work: Callable[[], Awaitable[T]], job: str) -> T:
-    """Do the work and show the job of that id while it lasts."""
+    """Do the work and show the job of that id, or of that kind, while it lasts."""
     state = await api.state()
     shown = _bar() if sys.stderr.isatty() else nullcontext()
     with shown as bar:
@@ -39,8 +39,9 @@ async def _watch(api: EngineApi, version: int, seq: int, wanted: str, bar: Progr
     show = _on(bar) if bar is not None else _in_lines()
     async for update in api.updates(version, seq):
         if isinstance(update, StatePatch):
-            for job in update.jobs or ():
-                if job.id == wanted:
+            backups = update.backups.jobs if update.backups is not None else ()
+            for job in (*(update.jobs or ()), *backups):
+                if wanted in {job.id, job.kind} and not job.ended_ms:
                     show(job)
 
 
