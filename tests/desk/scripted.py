@@ -24,6 +24,7 @@ from core.api import (
     BalanceView,
     BookUnexplained,
     ChainState,
+    ChangeWallets,
     Command,
     CommandRefusedError,
     CompleteSettlement,
@@ -905,6 +906,8 @@ class ScriptedEngine:
                 return Outcome(f"The threshold of {whom} is set.", 1, ("closer than 5 %",))
             case StartSettlement() | CompleteSettlement() | FailSettlement() | SetThreshold():
                 return self._walk(command)
+            case ChangeWallets():
+                return self._live(command)
             case CreateBackup() | RunDueBackups() | VerifyBackup() | DrillBackup():
                 return self._backups.execute(command)
             case PruneBackups() | ReleaseSettlements():
@@ -969,6 +972,29 @@ class ScriptedEngine:
             )
             for row in rows
         ]
+
+    def _live(self, command: ChangeWallets) -> Outcome:
+        state = {
+            "suspend": WalletState.SUSPENDED,
+            "reactivate": WalletState.ACTIVE,
+            "archive": WalletState.ARCHIVED,
+        }[command.change]
+        for name in command.agents:
+            old = self._agents[name]
+            self.reasons[name] = command.reason
+            gone = [r.account for r in self._rows.values() if r.agent == name]
+            self.push(
+                agents=(msgspec.structs.replace(old, state=state),),
+                removed=tuple(gone) if state is WalletState.ARCHIVED else (),
+            )
+            self.emit(
+                "AGENT_WALLET_STATE_CHANGED",
+                name,
+                oldState=old.state.value,
+                newState=state.value,
+                reason=command.reason,
+            )
+        return Outcome(f"{command.change} {', '.join(command.agents)}: done.", len(command.agents))
 
     def _tag(self, command: TagAgents) -> Outcome:
         changed = []
@@ -1051,6 +1077,7 @@ class ScriptedEngine:
             ),
             activated_ms=agent.created_ms,
             suspended_ms=NOW_MS - HOUR_MS if agent.state is WalletState.SUSPENDED else 0,
+            archived_ms=NOW_MS if agent.state is WalletState.ARCHIVED else 0,
             reason=self.reasons.get(agent.id, ""),
         )
 
