@@ -76,15 +76,17 @@ class Trial:
     async def _pass(self, name: str, number: int) -> TrialBalance:
         await self._find(number)
         rows = await together(self._ledger.lookup_accounts, self._ids[number])
-        sums = [0, 0, 0, 0]
+        debits = credits = debits_pending = credits_pending = 0
         for start in range(0, len(rows), _SLICE):
             for row in rows[start : start + _SLICE]:
-                sums[0] += row.debits_posted
-                sums[1] += row.credits_posted
-                sums[2] += row.debits_pending
-                sums[3] += row.credits_pending
+                debits += row.debits_posted
+                credits += row.credits_posted
+                debits_pending += row.debits_pending
+                credits_pending += row.credits_pending
             await asyncio.sleep(0)  # a large ledger is no reason for the loop to wait
-        return TrialBalance(number, name, len(rows), *sums)
+        return TrialBalance(
+            number, name, len(rows), debits, credits, debits_pending, credits_pending
+        )
 
     async def _find(self, number: int) -> None:
         """Learn the accounts that were made since the last reading."""
