@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
+from itertools import islice
 from types import MappingProxyType
 
 import msgspec
@@ -54,6 +55,8 @@ FIRST_EVENTS = 500
 """Events read at the start."""
 PERIODS_S = (0.25, 0.5, 1.0, 2.0, 5.0)
 """The rates of display, fastest first: 4 Hz to 0.2 Hz."""
+SLICE = 1_000
+"""Changed rows that a drain takes between two turns of the loop: about a millisecond."""
 RETRY_S = (0.5, 1.0, 2.0, 4.0, 5.0)
 """Waits before each new try to reach a lost engine; the last one repeats."""
 AGREES = frozenset({"equal", "opened"})
@@ -164,6 +167,7 @@ class Session(DOMNode):
         self._fresh: deque[EventRecord] = deque(maxlen=EVENT_TAIL)
         self._pending = _Pending()
         self._full: EngineState | None = None
+        self._dirty: set[int] = set()  # rows taken in slices that no FleetChange told of yet
         self.set_reactive(Session.period_s, period_s)
 
     # --- life ------------------------------------------------------------------------------
@@ -233,7 +237,8 @@ class Session(DOMNode):
     async def _tick_forever(self) -> None:
         while True:
             await self.clock.sleep(self.period_s)
-            self.drain()
+            for _ in self._draining(force=False):
+                await asyncio.sleep(0)  # a key pressed meanwhile waits for one slice
 
     # --- the picture -----------------------------------------------------------------------
 
@@ -261,17 +266,28 @@ class Session(DOMNode):
     def drain(self, *, force: bool = False) -> None:
         """Make what arrived the shown picture; a paused session keeps its own unless forced, but
         for alerts: nobody is to sleep through one because a display was held."""
+        for _ in self._draining(force=force):
+            pass
+
+    def _draining(self, *, force: bool) -> Iterator[None]:
+        """`drain` in slices. Another drain may come between two of them and do all there is."""
+        self.model.tick()
         if force or not self.paused:
+            if self._full is None:
+                while self._pending.rows > SLICE:
+                    self._dirty |= self.model.apply(self._pending.slice(self._version, SLICE))
+                    yield
             self._drain_state()
             self._drain_events()
         else:
             self._drain_alerts(self._pending.alerts)
+        yield from self.model.arranging()
         self.pulse += 1
 
     def _drain_state(self) -> None:
         full, self._full = self._full, None
         patch, self._pending = self._pending.patch(self._version), _Pending()
-        dirty: set[int] = set()
+        dirty, self._dirty = self._dirty, set()
         if full is not None:
             self.model.load(full)
             dirty |= self.model.rows.keys()
@@ -443,6 +459,16 @@ class _Pending:
             self._backups = patch.backups
         if patch.alerts is not None:
             self.alerts = patch.alerts
+
+    @property
+    def rows(self) -> int:
+        """How many balances wait."""
+        return len(self._accounts)
+
+    def slice(self, version: int, limit: int) -> StatePatch:
+        """Take so many balances, the oldest first, and leave all else for `patch`."""
+        accounts = list(islice(self._accounts, limit))
+        return StatePatch(version, 0, balances=tuple(map(self._accounts.pop, accounts)))
 
     def patch(self, version: int) -> StatePatch:
         """All of it as one patch."""
