@@ -23,8 +23,7 @@ contracts: $(VENV)/.installed-test
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.installed-test
-	$(BIN)/coverage run -m pytest $(ARGS)
-	@$(BIN)/coverage combine -q 2>/dev/null || true
+	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report= $(ARGS)
 	$(BIN)/python tests/coverage_gates.py
 
 bench: $(VENV)/.installed-test anvil

@@ -20,7 +20,7 @@ from tui.session import Phase, Session
 FAST = '[polling]\ninterval = "1s"\n'
 
 
-async def until(holds: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+async def until(holds: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
     ends = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < ends, f"not within {seconds:g} s: {what}"
@@ -92,7 +92,8 @@ async def test_two_desks_follow_the_same_events_through_a_kill_and_a_restart(
                 assert len(stored) > len(before)
                 for session in (one, two):
                     await until(
-                        lambda session=session: shown(session) == stored,  # type: ignore[misc]
+                        # The engine lives on: what came after is of no matter here.
+                        lambda session=session: shown(session)[: len(stored)] == stored,  # type: ignore[misc]
                         "every event is shown once, in order",
                     )
                 amounts = {r.account: r.amount for r in (await one.api.state()).balances}

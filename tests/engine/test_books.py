@@ -53,7 +53,7 @@ async def running(wanted: Settings, mode: EngineMode = EngineMode.FULL) -> Async
         await engine.close()
 
 
-async def until(holds: Callable[[], bool], what: str, seconds: float = 15.0) -> None:
+async def until(holds: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
     ends = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < ends, f"not within {seconds:g} s: {what}"

@@ -48,10 +48,10 @@ def dots(coloured: str) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.parametrize(("columns", "lines"), [(80, 24), (200, 60)])
 def test_the_demo_lives_answers_its_keys_and_leaves_the_terminal_as_it_was(
-    columns: int, lines: int, tmp_path: Path
+    columns: int, lines: int, home: Path
 ) -> None:
     with terminal(columns, lines) as tmux:
-        start(tmux, tmp_path)
+        start(tmux, home)
         first = tmux.until(header, "the table's header")
         assert "DEMO" in first.splitlines()[0]
         assert tmux.asks("alternate_on") == "1"
@@ -62,7 +62,7 @@ def test_the_demo_lives_answers_its_keys_and_leaves_the_terminal_as_it_was(
         before = balances(tmux.until(lambda shown: len(balances(shown)) > lines // 2, "rows"))
         tmux.until(lambda shown: balances(shown) != before, "values move")
         keys(tmux)
-        leave(tmux, tmp_path)
+        leave(tmux, home)
 
 
 def keys(tmux: Tmux) -> None:

@@ -43,8 +43,8 @@ def settled(line: PtyTerminal) -> None:
 
 
 @pytest.mark.slow
-def test_nothing_is_written_while_nothing_changes(tmp_path: Path) -> None:
-    with on_a_pty(command(tmp_path, 0), environment(tmp_path)) as line:
+def test_nothing_is_written_while_nothing_changes(home: Path) -> None:
+    with on_a_pty(command(home, 0), environment(home)) as line:
         settled(line)
         began = len(line.written)
         written = line.pump(5.0)
@@ -54,8 +54,8 @@ def test_nothing_is_written_while_nothing_changes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_fifty_changing_cells_a_second_fit_a_thin_line(tmp_path: Path) -> None:
-    with on_a_pty(command(tmp_path, MOVING), environment(tmp_path)) as line:
+def test_fifty_changing_cells_a_second_fit_a_thin_line(home: Path) -> None:
+    with on_a_pty(command(home, MOVING), environment(home)) as line:
         settled(line)
         began = len(line.written)
         written = line.pump(8.0)
@@ -83,8 +83,8 @@ main()
 
 
 @pytest.mark.slow
-def test_a_crash_gives_the_terminal_back_and_says_where_the_story_is(tmp_path: Path) -> None:
-    with on_a_pty([sys.executable, "-P", "-c", CRASHING], environment(tmp_path)) as line:
+def test_a_crash_gives_the_terminal_back_and_says_where_the_story_is(home: Path) -> None:
+    with on_a_pty([sys.executable, "-P", "-c", CRASHING], environment(home)) as line:
         modes = line.modes()
         line.until(b"agent-0001")
         assert line.modes() != modes
@@ -106,4 +106,4 @@ def test_a_crash_gives_the_terminal_back_and_says_where_the_story_is(tmp_path: P
     for told in (last.decode(errors="replace"), log):
         assert "abandon ability" not in told
     assert code == 1
-    assert processes_with(f"TMPDIR={tmp_path}") == []
+    assert processes_with(f"TMPDIR={home}") == []

@@ -59,7 +59,7 @@ class Tmux:
         """A format variable of the pane, e.g. `alternate_on`."""
         return self._run("display-message", "-p", f"#{{{variable}}}").strip()
 
-    def until(self, holds: Callable[[str], object], what: str, seconds: float = 20.0) -> str:
+    def until(self, holds: Callable[[str], object], what: str, seconds: float = 60.0) -> str:
         """The first screen for which something holds; fails with the last one."""
         deadline = time.monotonic() + seconds
         while True:
@@ -69,11 +69,11 @@ class Tmux:
             assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}\n{shown}"
             time.sleep(0.05)
 
-    def shows(self, words: str, seconds: float = 20.0) -> str:
+    def shows(self, words: str, seconds: float = 60.0) -> str:
         """The first screen with these words."""
         return self.until(lambda shown: words in shown, f"{words!r} is shown", seconds)
 
-    def lacks(self, words: str, seconds: float = 20.0) -> str:
+    def lacks(self, words: str, seconds: float = 60.0) -> str:
         """The first screen without these words."""
         return self.until(lambda shown: words not in shown, f"{words!r} is gone", seconds)
 
