@@ -43,8 +43,10 @@ class Notices:
         found = [self._of_event(record) for record in records]
         return [notice for notice in found if notice is not None and self._paced(now_ms)]
 
-    def of_link(self, before: Link, link: Link) -> list[Notice]:
-        """Notices for a change of the connection."""
+    def of_link(self, before: Link, link: Link, restarting: str = "") -> list[Notice]:
+        """Notices for a change of the connection; `restarting` says why it was to be lost."""
+        if link.phase is Phase.LOST and before.phase is not Phase.LOST and restarting:
+            return [Notice("", restarting)]
         if link.phase is Phase.LOST and before.phase is not Phase.LOST:
             return [
                 Notice(

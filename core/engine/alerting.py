@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from core.alerts import (
     AlertKeeper,
     AlertRefusedError,
     Observation,
+    backups_seen,
     balance_gone,
     balance_seen,
     chain_seen,
@@ -29,6 +29,7 @@ from core.alerts import (
 from core.api import (
     AcknowledgeAlert,
     AlertView,
+    BackupsView,
     BalanceView,
     CommandRefusedError,
     Outcome,
@@ -48,6 +49,8 @@ log = logging.getLogger("bursar.alerts")
 _LOOK_S = 1.0
 _RETRY_S = 5.0
 _SLICE = 500
+_AGEING_S = 60.0
+"""Backups grow old without any change: they are looked at again this often."""
 
 
 class Alerting:
@@ -61,7 +64,7 @@ class Alerting:
         bus: Bus,
         clock: Clock,
         counter: VersionCounter,
-        audit_path: Path,
+        audit: AuditLog,
         patch: Callable[[int], StatePatch],
         row: Callable[[int], BalanceView],
         agents: Callable[[], Mapping[str, Agent]],
@@ -75,9 +78,10 @@ class Alerting:
         self._row = row
         self._agents = agents
         self._assets = assets
-        self._audit = AuditLog(audit_path, clock)
-        self._keeper = AlertKeeper(store, clock, configured_rules(settings), self._audit, bus)
+        self._keeper = AlertKeeper(store, clock, configured_rules(settings), audit, bus)
         self._log = ChangeLog[str](counter)
+        self._backups: BackupsView | None = None
+        self._aged_at = -_AGEING_S
         self._revision = -1
         self._started = False
         self._error = ""
@@ -100,6 +104,7 @@ class Alerting:
                 patch = self._patch(version)
                 if patch.version > version:
                     await self._observe(patch)
+                await self._observe_backups(patch)
                 version, self._error = patch.version, ""
             except (StoreError, AlertRefusedError) as error:
                 if str(error) != self._error:
@@ -142,6 +147,15 @@ class Alerting:
             )
             await asyncio.sleep(0)
 
+    async def _observe_backups(self, patch: StatePatch) -> None:
+        now = self._clock.monotonic()
+        if patch.backups is None and now < self._aged_at + _AGEING_S:
+            return
+        self._backups = patch.backups or self._backups
+        if self._backups is not None:
+            await self._keeper.observe(backups_seen(self._backups, self._clock.now_ms()))
+        self._aged_at = now
+
     # --- what desks see and operators say --------------------------------------------------
 
     def all(self) -> tuple[AlertView, ...]:
@@ -164,7 +178,3 @@ class Alerting:
             return Outcome(f"Alert {view.id} ({view.about}) is {verb}.", 1)
         except (AlertRefusedError, AuditError) as error:
             raise CommandRefusedError(str(error)) from error
-
-    async def close(self) -> None:
-        """Close the audit log."""
-        await self._audit.close()
