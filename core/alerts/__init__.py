@@ -7,6 +7,7 @@ from core.alerts.configured import configured_rules, rule_of
 from core.alerts.delivery import ALERT_TYPES, event_webhook, webhook_secret
 from core.alerts.keeper import AlertKeeper
 from core.alerts.observations import (
+    backups_seen,
     balance_gone,
     balance_seen,
     chain_seen,
@@ -37,6 +38,7 @@ __all__ = [
     "Rule",
     "RuleKind",
     "SettlementObservation",
+    "backups_seen",
     "balance_gone",
     "balance_seen",
     "chain_seen",

@@ -43,7 +43,8 @@ def rule_of(alert: AlertSettings) -> Rule:
         clear = min(level, parse_percent(clear_text)) if clear_text else level // 2
     elif form.form == "duration":
         level = Duration.parse(level_text) // 1000
-        clear = Duration.parse(clear_text) // 1000 if clear_text else level * 5 // 4
+        spare = level // 2 if form.rising else level * 5 // 4
+        clear = Duration.parse(clear_text) // 1000 if clear_text else spare
     return Rule(
         name=alert.name or alert.rule,
         kind=RuleKind(alert.rule),

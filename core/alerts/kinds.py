@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from core.alerts.types import (
+    BackupsFact,
     BalanceFact,
     CustodyFact,
     Fact,
@@ -25,7 +26,14 @@ from core.api import ChainState, TrialView
 from core.model import EndpointHealth, EndpointState, Severity, human, parse_amount
 
 F = TypeVar(
-    "F", BalanceFact, ChainState, EndpointHealth, SettlementObservation, TrialView, CustodyFact
+    "F",
+    BalanceFact,
+    ChainState,
+    EndpointHealth,
+    SettlementObservation,
+    TrialView,
+    CustodyFact,
+    BackupsFact,
 )
 HOUR_MS = 3_600_000
 
@@ -187,6 +195,40 @@ def _custody(rule: Rule, fact: CustodyFact) -> Judgement:
     return _BETWEEN
 
 
+def _backup(rule: Rule, fact: BackupsFact) -> Judgement:
+    """The age of the newest backup. Before the first one only trouble counts, or that no run of
+    the schedule will make it: a schedule that has just begun needs its minutes."""
+    view = fact.view
+    if view.last_ms:
+        return _overdue(rule, fact.now_ms - view.last_ms, "the last backup was made")
+    if view.trouble:
+        return Judgement(Level.CROSSED, f"no backup was ever made: {view.trouble}")
+    if view.next_full_ms or view.next_incremental_ms:
+        return _BETWEEN
+    return Judgement(Level.CROSSED, "no backup was ever made, and no run is planned")
+
+
+def _drill(rule: Rule, fact: BackupsFact) -> Judgement:
+    """The age of the last drill; before the first one that of the oldest backup, since which a
+    drill could have been made."""
+    view = fact.view
+    if view.last_drilled_ms:
+        return _overdue(rule, fact.now_ms - view.last_drilled_ms, "the last drill was")
+    if not view.backups:
+        return _BETWEEN
+    oldest_ms = min(backup.created_ms for backup in view.backups)
+    words = "no backup was ever drilled; the oldest was made"
+    return _overdue(rule, fact.now_ms - oldest_ms, words)
+
+
+def _overdue(rule: Rule, age_ms: int, what: str) -> Judgement:
+    age_s = max(0, age_ms) // 1000
+    words = f"{what} {_duration(age_s)} ago"
+    if age_s > rule.level:
+        return Judgement(Level.CROSSED, words)
+    return Judgement(Level.CLEAR, words) if age_s <= rule.clear else _BETWEEN
+
+
 KINDS: dict[RuleKind, Kind] = {
     RuleKind.BALANCE_BELOW: _kind(BalanceFact, Severity.WARNING, _below),
     RuleKind.BALANCE_DROP: _kind(BalanceFact, Severity.WARNING, _drop),
@@ -197,6 +239,9 @@ KINDS: dict[RuleKind, Kind] = {
     RuleKind.SETTLEMENT_STUCK: _kind(SettlementObservation, Severity.PROBLEM, _settlement),
     RuleKind.TRIAL_BALANCE: _kind(TrialView, Severity.PROBLEM, _trial),
     RuleKind.CUSTODY_UNEXPLAINED: _kind(CustodyFact, Severity.PROBLEM, _custody),
+    # A warning: by its level it is days late already, and can wait for the morning.
+    RuleKind.BACKUP_OVERDUE: _kind(BackupsFact, Severity.WARNING, _backup),
+    RuleKind.DRILL_OVERDUE: _kind(BackupsFact, Severity.WARNING, _drill),
 }
 
 

@@ -9,8 +9,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from core.alerts.types import BalanceFact, CustodyFact, Observation, SettlementObservation
-from core.api import BalanceView, ChainState, CustodyView, SettlementPairView, TrialView
+from core.alerts.types import (
+    BackupsFact,
+    BalanceFact,
+    CustodyFact,
+    Observation,
+    SettlementObservation,
+)
+from core.api import (
+    BackupsView,
+    BalanceView,
+    ChainState,
+    CustodyView,
+    SettlementPairView,
+    TrialView,
+)
 from core.model import Asset, EndpointHealth
 
 
@@ -82,6 +95,14 @@ def settlement_of(view: SettlementPairView) -> SettlementObservation:
         since_ms=view.since_ms,
         reason=view.trouble or view.reason,
     )
+
+
+def backups_seen(view: BackupsView, now_ms: int) -> list[Observation]:
+    """The backups, to be looked at again as time goes by. None while they are off: that opens
+    nothing, and it makes no backup, so it closes nothing either."""
+    if view.off:
+        return []
+    return [Observation("backups", "backups", BackupsFact(view, now_ms))]
 
 
 def balance_gone(account: int) -> list[Observation]:

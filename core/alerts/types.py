@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-from core.api import BalanceView, ChainState, CustodyView, TrialView
+from core.api import BackupsView, BalanceView, ChainState, CustodyView, TrialView
 from core.model import Asset, BursarError, EndpointHealth
 
 
@@ -30,14 +30,17 @@ class RuleKind(StrEnum):
     SETTLEMENT_STUCK = "settlement-stuck"
     TRIAL_BALANCE = "trial-balance"
     CUSTODY_UNEXPLAINED = "custody-unexplained"
+    BACKUP_OVERDUE = "backup-overdue"
+    DRILL_OVERDUE = "drill-overdue"
 
 
 class Rule(msgspec.Struct, frozen=True):
     """A rule ready to be applied; empty filters match everything (assets by symbol, folded).
 
     `level` and `clear` are percent (drop, error rate, and `clear` of a balance) or seconds
-    (runway). For BALANCE_BELOW `amount` is the level as a decimal text, "" for the row's own
-    floor, and `clear_amount` the decimal at which it closes, "" for `clear` percent of the level.
+    (runway, backup, drill). For BALANCE_BELOW `amount` is the level as a decimal text, "" for the
+    row's own floor, and `clear_amount` the decimal at which it closes, "" for `clear` percent of
+    the level.
     """
 
     name: str
@@ -87,7 +90,22 @@ class SettlementObservation(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
 
 
-Fact = BalanceFact | ChainState | EndpointHealth | SettlementObservation | TrialView | CustodyFact
+class BackupsFact(msgspec.Struct, frozen=True, gc=False):
+    """What is known of the backups at a moment (ms): they age without anything happening."""
+
+    view: BackupsView
+    now_ms: int
+
+
+Fact = (
+    BalanceFact
+    | ChainState
+    | EndpointHealth
+    | SettlementObservation
+    | TrialView
+    | CustodyFact
+    | BackupsFact
+)
 
 
 class Observation(msgspec.Struct, frozen=True, gc=False):

@@ -41,6 +41,8 @@ RULE_FORMS: dict[str, RuleForm] = {
     "settlement-stuck": RuleForm(filters=frozenset({"assets"})),
     "trial-balance": RuleForm(),
     "custody-unexplained": RuleForm(filters=_WALLET),
+    "backup-overdue": RuleForm("duration", "8d", "", rising=True),
+    "drill-overdue": RuleForm("duration", "40d", "", rising=True),
 }
 
 

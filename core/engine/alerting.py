@@ -14,6 +14,7 @@ from core.alerts import (
     AlertKeeper,
     AlertRefusedError,
     Observation,
+    backups_seen,
     balance_gone,
     balance_seen,
     chain_seen,
@@ -28,6 +29,7 @@ from core.alerts import (
 from core.api import (
     AcknowledgeAlert,
     AlertView,
+    BackupsView,
     BalanceView,
     CommandRefusedError,
     Outcome,
@@ -47,6 +49,8 @@ log = logging.getLogger("bursar.alerts")
 _LOOK_S = 1.0
 _RETRY_S = 5.0
 _SLICE = 500
+_AGEING_S = 60.0
+"""Backups grow old without any change: they are looked at again this often."""
 
 
 class Alerting:
@@ -76,6 +80,8 @@ class Alerting:
         self._assets = assets
         self._keeper = AlertKeeper(store, clock, configured_rules(settings), audit, bus)
         self._log = ChangeLog[str](counter)
+        self._backups: BackupsView | None = None
+        self._aged_at = -_AGEING_S
         self._revision = -1
         self._started = False
         self._error = ""
@@ -98,6 +104,7 @@ class Alerting:
                 patch = self._patch(version)
                 if patch.version > version:
                     await self._observe(patch)
+                await self._observe_backups(patch)
                 version, self._error = patch.version, ""
             except (StoreError, AlertRefusedError) as error:
                 if str(error) != self._error:
@@ -139,6 +146,15 @@ class Alerting:
                 ]
             )
             await asyncio.sleep(0)
+
+    async def _observe_backups(self, patch: StatePatch) -> None:
+        now = self._clock.monotonic()
+        if patch.backups is None and now < self._aged_at + _AGEING_S:
+            return
+        self._backups = patch.backups or self._backups
+        if self._backups is not None:
+            await self._keeper.observe(backups_seen(self._backups, self._clock.now_ms()))
+        self._aged_at = now
 
     # --- what desks see and operators say --------------------------------------------------
 

@@ -37,6 +37,9 @@ def test_without_any_rule_the_defaults_hold_and_an_empty_list_means_none() -> No
     assert (low.amount, low.clear, low.clear_amount) == ("", 110, "")
     assert (runway.level, runway.clear) == (8 * 3600, 10 * 3600)
     assert (down.level, down.clear) == (50, 10)
+    backup, drill, day = rules["backup-overdue"], rules["drill-overdue"], 86_400
+    assert (backup.level, backup.clear) == (8 * day, 4 * day)
+    assert (drill.level, drill.clear) == (40 * day, 20 * day)
     assert configured_rules(parse_settings("alert = []", "x", {})) == ()
 
 
@@ -62,20 +65,25 @@ def test_rules_become_numbers() -> None:
         [[alert]]
         rule = "endpoint-down"
         level = "5%"
+        [[alert]]
+        rule = "backup-overdue"
+        level = "2d"
+        clear = "1d"
         """
     )
-    hot, drop, runway, down = configured_rules(settings)
+    hot, drop, runway, down, backup = configured_rules(settings)
     assert (hot.name, hot.amount, hot.clear_amount) == ("hot", "100", "120.5")
     assert [*hot.groups, *hot.chains, *hot.assets] == ["hot", "base", "usdc"]
     assert (drop.level, drop.clear, drop.within_ms) == (30, 15, 3_600_000)
     assert (runway.level, runway.clear) == (4 * 3600, 6 * 3600)
     assert (down.level, down.clear) == (5, 5)  # a default never stands on the wrong side
+    assert (backup.level, backup.clear) == (2 * 86_400, 86_400)
 
 
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        ('rule = "backup-overdue"', "rule: must be one of balance-below, "),
+        ('rule = "backup-late"', "rule: must be one of balance-below, "),
         ('rule = "runway"\nlevels = "4h"', "number 1 (runway): unknown key `levels` (did you mean"),
         ('rule = "runway"\nlevel = "4"', "level: '4' is not a duration"),
         ('rule = "runway"\nlevel = "10ms"', "level: must be 1s to 520w"),
@@ -86,6 +94,9 @@ def test_rules_become_numbers() -> None:
         ('rule = "balance-drop"\nlevel = "20"', "level: '20' is not a share"),
         ('rule = "balance-drop"\nlevel = "20%"\nclear = "21%"', "must not be above level"),
         ('rule = "balance-drop"\nlevel = "20%"\nwithin = "2h"', "within: must be 1h or 24h"),
+        ('rule = "backup-overdue"\nlevel = "8"', "level: '8' is not a duration"),
+        ('rule = "drill-overdue"\nlevel = "5d"\nclear = "6d"', "clear: must not be above level"),
+        ('rule = "drill-overdue"\nchains = ["base"]', "chains: drill-overdue cannot be narrowed"),
         ('rule = "runway"\nwithin = "1h"', "within: belongs to balance-drop"),
         ('rule = "balance-below"\nlevel = "5"', "assets: name the assets"),
         ('rule = "balance-below"\nclear = "99%"', "clear: must be 100% of the level or more"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from fractions import Fraction
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from core.alerts import (
     Observation,
     Rule,
     RuleKind,
+    backups_seen,
     chain_seen,
     custody_seen,
     decide,
@@ -25,7 +27,14 @@ from core.alerts import (
 from core.alerts.kinds import KINDS
 from core.alerts.rules import TABLE, judge
 from core.alerts.types import BalanceFact, Level
-from core.api import ChainState, CustodyView, SettlementPairView, TrialView
+from core.api import (
+    BackupsView,
+    BackupView,
+    ChainState,
+    CustodyView,
+    SettlementPairView,
+    TrialView,
+)
 from core.model import Amount, ChainKind, EndpointHealth, EndpointState
 from core.store.protocol import AlertRow
 from tests.alerts.scenes import BELOW, USDC, balance
@@ -225,6 +234,67 @@ def test_custody_is_told_of_while_it_is_unexplained(state: str, booked: bool, le
     assert judgement.level == level
     if level == "crossed":
         assert judgement.words == "base says 1.5 USDC less than is booked"
+
+
+DAY_MS = 86_400_000
+NOW_MS = 1_000 * DAY_MS
+BACKUP = Rule("b", RuleKind.BACKUP_OVERDUE, level=8 * 86_400, clear=4 * 86_400)
+DRILL = Rule("d", RuleKind.DRILL_OVERDUE, level=40 * 86_400, clear=20 * 86_400)
+
+
+def backups(**known: object) -> Observation:
+    (seen,) = backups_seen(msgspec.structs.replace(BackupsView(), **known), NOW_MS)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "level"),
+    [
+        (0, "clear"),
+        (4 * DAY_MS, "clear"),
+        (4 * DAY_MS + 1_000, "between"),
+        (8 * DAY_MS, "between"),
+        (8 * DAY_MS + 1_000, "crossed"),
+        (-DAY_MS, "clear"),  # the clock was set back
+    ],
+)
+def test_a_backup_is_overdue_by_the_age_of_the_newest(age_ms: int, level: str) -> None:
+    assert stands(BACKUP, backups(last_ms=NOW_MS - age_ms)) == level
+    assert stands(DRILL, backups(last_drilled_ms=NOW_MS - 5 * age_ms)) == level
+
+
+@pytest.mark.parametrize(
+    ("known", "level"),
+    [
+        ({"next_full_ms": NOW_MS + DAY_MS}, "between"),  # the first run is under way or planned
+        ({"next_incremental_ms": NOW_MS + DAY_MS}, "between"),
+        ({"next_full_ms": NOW_MS + DAY_MS, "trouble": "s3: no answer"}, "crossed"),
+        ({}, "crossed"),  # nobody will make one
+    ],
+)
+def test_before_the_first_backup_only_trouble_counts(known: dict[str, object], level: str) -> None:
+    judgement = judge(BACKUP, backups(**known))
+    assert judgement.level == level
+    if level == "crossed":
+        assert judgement.words.startswith("no backup was ever made")
+        assert str(known.get("trouble", "")) in judgement.words
+
+
+def test_before_the_first_drill_the_age_of_the_oldest_backup_counts() -> None:
+    def made(*ages: int) -> Observation:
+        views = [BackupView(str(a), "n", "full", NOW_MS - a * DAY_MS, 1, 1) for a in ages]
+        return backups(last_ms=NOW_MS, backups=tuple(views))
+
+    assert stands(DRILL, made()) is Level.BETWEEN  # there is nothing to drill
+    assert stands(DRILL, made(1, 20)) is Level.CLEAR
+    assert stands(DRILL, made(1, 40)) is Level.BETWEEN
+    judgement = judge(DRILL, made(1, 41))
+    assert judgement.level is Level.CROSSED
+    assert judgement.words == "no backup was ever drilled; the oldest was made 41d0h ago"
+
+
+def test_backups_that_are_off_are_not_observed() -> None:
+    assert backups_seen(BackupsView(off="no destination is configured"), NOW_MS) == []
 
 
 @pytest.mark.parametrize(

@@ -52,13 +52,14 @@ def agree(question: str, *, default: bool) -> bool:
 
 def hidden(prompt: str) -> Secret:
     """A line that is not echoed. Ctrl-D ends the command."""
-    _write(f"{prompt}: ")
     fd = sys.stdin.fileno()
     before = termios.tcgetattr(fd)
     silent = termios.tcgetattr(fd)
     silent[3] &= ~termios.ECHO
     try:
+        # Before the question is there: a quick answer would still be echoed.
         termios.tcsetattr(fd, termios.TCSADRAIN, silent)
+        _write(f"{prompt}: ")
         return Secret(_line().rstrip("\r\n"))
     finally:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)

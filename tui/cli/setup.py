@@ -135,6 +135,8 @@ def _drafted(data_dir: str, environment: str, path_of: Sequence[str]) -> tuple[P
     path = Path(context.config).expanduser() if context.config else default
     if path.exists():
         raise fail(f"{path} exists already; nothing was changed.", Exit.USAGE)
+    if not data_dir.startswith("~"):
+        data_dir = str(Path(data_dir).absolute())  # it is read from other places too
     quoted = [text.replace("\\", "\\\\").replace('"', '\\"') for text in (data_dir, environment)]
     derivation = {kind.value: text for kind, text in DerivationSettings().templates().items()}
     for given in path_of:
