@@ -26,11 +26,13 @@ from core.events import iso_utc
 
 class Snapshot(msgspec.Struct, frozen=True):
     """The installation at one moment: every record in order (see `records.sort_records`), and
-    how many wallets are among them. With a seed, `seed` must be among `records` too."""
+    how many wallets are among them. With a seed, `seed` must be among `records` too. `about` is
+    how many records there are, more or less, for whoever waits (0: not known)."""
 
     records: Iterable[AnyRecord]
     wallet_count: int
     seed_fingerprint: str | None = None
+    about: int = 0
 
 
 class Made(msgspec.Struct, frozen=True):
