@@ -24,8 +24,9 @@ from textual.screen import Screen
 
 from core.api import EngineApi, StoreHealth
 from core.clock import SystemClock
-from core.model import Clock
+from core.model import Clock, Severity
 from tui import text, themes
+from tui.alerts import OpenAlerts
 from tui.notices import Notice, Notices
 from tui.options import DeskOptions
 from tui.screens.base import Desk, DeskScreen
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
     from textual.command import Provider
     from textual.dom import DOMNode
     from textual.driver import Driver
+
+SWITCH_S = 0.001
+"""How long one thread keeps the interpreter while another waits for it. A key goes from the
+terminal's thread to the loop and back, and at Python's own 5 ms waits as long at every turn."""
 
 STYLES = Path(__file__).parent.parent / "styles"
 
@@ -65,6 +70,12 @@ def _ledger(desk: Desk) -> Screen[None]:
     return LedgerScreen(desk)
 
 
+def _backups(desk: Desk) -> Screen[None]:
+    from tui.screens.backups import BackupsScreen
+
+    return BackupsScreen(desk)
+
+
 def _events(desk: Desk) -> Screen[None]:
     from tui.screens.events import EventsScreen
 
@@ -87,6 +98,7 @@ class BursarApp(App[None]):
         Binding("1", "mode('fleet')", "Fleet", show=False, id="mode.fleet"),
         Binding("2", "mode('settlement')", "Settlement", show=False, id="mode.settlement"),
         Binding("3", "mode('ledger')", "Ledger", show=False, id="mode.ledger"),
+        Binding("4", "mode('backups')", "Backups", show=False, id="mode.backups"),
         Binding("5", "mode('endpoints')", "Endpoints", show=False, id="mode.endpoints"),
         Binding("6", "mode('events')", "Events", show=False, id="mode.events"),
         Binding("space", "pause", "pause", id="display.pause"),
@@ -124,6 +136,7 @@ class BursarApp(App[None]):
         self.add_mode("fleet", partial(FleetScreen, self.desk))
         self.add_mode("settlement", partial(_settlement, self.desk))
         self.add_mode("ledger", partial(_ledger, self.desk))
+        self.add_mode("backups", partial(_backups, self.desk))
         self.add_mode("endpoints", partial(_endpoints, self.desk))
         self.add_mode("events", partial(_events, self.desk))
         if self.options.keymap:
@@ -137,7 +150,9 @@ class BursarApp(App[None]):
 
     def on_mount(self) -> None:
         """Begin the session once the first picture is out."""
+        sys.setswitchinterval(SWITCH_S)
         self.watch(self.session, "events", self._events_came, init=False)
+        self.watch(self.session, "alerts", self._alerts_changed, init=False)
         self.watch(self.session, "link", self._link_changed, init=False)
         self.watch(self.session, "store", self._store_changed, init=False)
         self.watch(self.session, "ledger", self._ledger_changed, init=False)
@@ -159,6 +174,8 @@ class BursarApp(App[None]):
     @work(group="quit", exclusive=True)
     async def action_quit(self) -> None:  # type: ignore[override]  # a worker may wait for a modal
         """Leave; first ask when other desks hang on the engine that ends with this one."""
+        if self._held():
+            return
         clients = self.session.link.clients
         live = self.session.link.phase is Phase.LIVE
         if clients and live and self.session.hosts_engine:
@@ -188,8 +205,16 @@ class BursarApp(App[None]):
     def _events_came(self, tail: EventTail) -> None:
         self._tell(self._notices.of_events(tail.news, self.session.now_ms()))
 
+    def _alerts_changed(self, alerts: OpenAlerts) -> None:
+        self._tell(self._notices.of_alerts(alerts.opened, self.session.now_ms()))
+        critical = any(alert.severity is Severity.PROBLEM for alert in alerts.opened)
+        if critical and self.options.bell:
+            self.bell()
+
     def _link_changed(self, before: Link, link: Link) -> None:
-        self._tell(self._notices.of_link(before, link))
+        self._tell(self._notices.of_link(before, link, self.session.restarting))
+        if before.phase is Phase.LOST and link.phase is Phase.LIVE:
+            self.session.restarting = ""
 
     def _store_changed(self, store: StoreHealth | None) -> None:
         self._tell(self._notices.of_store(store))
@@ -201,9 +226,17 @@ class BursarApp(App[None]):
 
     async def action_mode(self, mode: str) -> None:
         """Go to a mode."""
-        if not isinstance(self.screen, DeskScreen):
+        if not isinstance(self.screen, DeskScreen) or self._held():
             return  # a dialog is open: it is answered first
         await self.switch_mode(mode)
+
+    def _held(self) -> bool:
+        """Whether the screen that is open cannot be left now; says why."""
+        desk_screens = [each for each in self.screen_stack if isinstance(each, DeskScreen)]
+        why = next((each.holds for each in desk_screens if each.holds), "")
+        if why:
+            self.notify(why, severity="warning", markup=False)
+        return bool(why)
 
     def action_pause(self) -> None:
         """Hold this display, or let it go on; the engine never stops for it."""

@@ -17,15 +17,20 @@ from core.api import (
     AccountTotals,
     AcknowledgeAlert,
     AddressView,
+    AlertView,
     AssetTotal,
+    BackupsView,
     BackupView,
     BalanceView,
     BookUnexplained,
     ChainState,
+    ChangeWallets,
     Command,
     CommandRefusedError,
     CompleteSettlement,
+    CreateBackup,
     CustodyView,
+    DrillBackup,
     EngineLostError,
     EngineState,
     EventQuery,
@@ -40,12 +45,15 @@ from core.api import (
     PacketOutcome,
     PacketStep,
     PeerView,
+    PruneBackups,
     ReconciliationView,
     RecordMovements,
     RecordSettlement,
+    ReleaseSettlements,
     RestorePlan,
     RestoreRequest,
     RestoreResult,
+    RunDueBackups,
     SetLimits,
     SetThreshold,
     SettlementHealth,
@@ -59,6 +67,7 @@ from core.api import (
     TransferView,
     TrialView,
     Update,
+    VerifyBackup,
     WalletView,
 )
 from core.events import EventRecord, Json
@@ -75,7 +84,7 @@ from core.model import (
     Severity,
     WalletState,
 )
-from tests.desk import scripted_ledger, scripted_settlement
+from tests.desk import scripted_alerts, scripted_backups, scripted_ledger, scripted_settlement
 
 NOW_MS = 1_795_176_251_000  # 2026-11-20T12:04:11Z
 MINUTE_MS = 60_000
@@ -544,6 +553,8 @@ class ScriptedEngine:
         """Why an agent is in the state it is in, by agent."""
         self.closed = False
         self.lost = ""
+        self.ended = 0
+        """How often the streams were ended because the engine started again."""
         self._instance = "scripted-1"
         self._version = 1
         self._environment = environment
@@ -562,6 +573,8 @@ class ScriptedEngine:
         self._custody = {view.account: view for view in scripted_ledger.custody(accounts)}
         self._settlements: dict[tuple[str, str, str], SettlementPairView] = {}
         self._settlement: SettlementHealth | None = None
+        self.backup_world: scripted_backups.Backups | None = None
+        self._alerts: tuple[AlertView, ...] = ()
         self.booked: dict[tuple[str, str], list[TransferView]] = {}
         """Transfers put on top of the scripted ones, newest first, by peer and token."""
         self._events = stored_events()
@@ -595,6 +608,8 @@ class ScriptedEngine:
         custody: tuple[CustodyView, ...] = (),
         settlements: tuple[SettlementPairView, ...] = (),
         settlement: SettlementHealth | None = None,
+        backups: BackupsView | None = None,
+        alerts: tuple[AlertView, ...] | None = None,
     ) -> None:
         """Change the state and tell every reader."""
         self._version += 1
@@ -610,6 +625,7 @@ class ScriptedEngine:
         self._custody |= {view.account: view for view in custody}
         self._settlements |= {(v.peer, v.token, v.direction): v for v in settlements}
         self._settlement = settlement or self._settlement
+        self._alerts = self._alerts if alerts is None else alerts
         for account in removed:
             self._rows.pop(account, None)
         self._patches.append(
@@ -629,9 +645,21 @@ class ScriptedEngine:
                 custody=custody,
                 settlements=settlements,
                 settlement=settlement,
+                backups=backups,
+                alerts=alerts,
             )
         )
         self._wake()
+
+    @property
+    def alerts(self) -> tuple[AlertView, ...]:
+        """The open alerts, oldest first."""
+        return self._alerts
+
+    def alarm(self) -> None:
+        """Open an alert of every kind and in every state."""
+        accounts = {(row.agent, row.asset): row.account for row in self._rows.values()}
+        self.push(alerts=scripted_alerts.alerts(accounts))
 
     def settle(self) -> None:
         """Begin to watch settlements: every state of them, one of them stuck."""
@@ -640,6 +668,38 @@ class ScriptedEngine:
             settlements=scripted_settlement.settlements(),
             settlement=scripted_settlement.health(),
         )
+
+    def back_up(self, view: BackupsView | None = None) -> scripted_backups.Backups:
+        """Begin to serve backups: every state of them, or a view of the test's own."""
+        first = view or scripted_backups.view()
+        self.backup_world = scripted_backups.Backups(
+            first, lambda shown: self.push(backups=shown), self._start_again
+        )
+        self.push(backups=first)
+        return self.backup_world
+
+    def _start_again(self) -> None:
+        """Streams end and a new instance begins at once."""
+        self.ended += 1
+        self.restore()
+        self._wake()
+
+    @property
+    def _backups(self) -> scripted_backups.Backups:
+        self._here()
+        if self.backup_world is None:
+            raise CommandRefusedError("This engine serves no backups.")
+        return self.backup_world
+
+    def empty(self) -> None:
+        """A fresh machine (before a desk looks): no agents, no chains, no peers."""
+        self.no_peers()
+        self._agents.clear()
+        self._rows.clear()
+        self._chains.clear()
+        self._endpoints, self._totals, self._trial = (), (), ()
+        self._ledger = None
+        self._events.clear()
 
     def settlement_of(
         self, peer: str, token: str, direction: str = "receivable"
@@ -724,14 +784,18 @@ class ScriptedEngine:
             custody=tuple(self._custody.values()),
             settlements=tuple(self._settlements.values()),
             settlement=self._settlement,
+            backups=self.backup_world.view if self.backup_world is not None else None,
+            alerts=self._alerts,
         )
 
     async def updates(self, after_version: int, after_seq: int) -> AsyncIterator[Update]:
         seen = after_seq
-        version = after_version
+        version, life = after_version, self.ended
         while True:
             moved = self._moved
             self._here()
+            if life != self.ended:
+                raise EngineLostError("the engine starts again")
             for patch in [p for p in self._patches if p.version > version]:
                 version = patch.version
                 yield patch
@@ -842,8 +906,17 @@ class ScriptedEngine:
                 return Outcome(f"The threshold of {whom} is set.", 1, ("closer than 5 %",))
             case StartSettlement() | CompleteSettlement() | FailSettlement() | SetThreshold():
                 return self._walk(command)
-            case AcknowledgeAlert(id=number) | SilenceAlert(id=number):
-                raise CommandRefusedError(f"There is no open alert {number}.")
+            case ChangeWallets():
+                return self._live(command)
+            case CreateBackup() | RunDueBackups() | VerifyBackup() | DrillBackup():
+                return self._backups.execute(command)
+            case PruneBackups() | ReleaseSettlements():
+                return self._backups.execute(command)
+            case AcknowledgeAlert() | SilenceAlert():
+                self.push(
+                    alerts=scripted_alerts.answered(self._alerts, command, self.clock.now_ms())
+                )
+                return Outcome(f"Alert {command.id} is answered.", 1)
             case _:
                 raise CommandRefusedError("The scripted world does not know this command.")
 
@@ -900,6 +973,29 @@ class ScriptedEngine:
             for row in rows
         ]
 
+    def _live(self, command: ChangeWallets) -> Outcome:
+        state = {
+            "suspend": WalletState.SUSPENDED,
+            "reactivate": WalletState.ACTIVE,
+            "archive": WalletState.ARCHIVED,
+        }[command.change]
+        for name in command.agents:
+            old = self._agents[name]
+            self.reasons[name] = command.reason
+            gone = [r.account for r in self._rows.values() if r.agent == name]
+            self.push(
+                agents=(msgspec.structs.replace(old, state=state),),
+                removed=tuple(gone) if state is WalletState.ARCHIVED else (),
+            )
+            self.emit(
+                "AGENT_WALLET_STATE_CHANGED",
+                name,
+                oldState=old.state.value,
+                newState=state.value,
+                reason=command.reason,
+            )
+        return Outcome(f"{command.change} {', '.join(command.agents)}: done.", len(command.agents))
+
     def _tag(self, command: TagAgents) -> Outcome:
         changed = []
         for name in command.agents:
@@ -931,25 +1027,25 @@ class ScriptedEngine:
         return scripted_settlement.explained(self.settlement_of(peer, token, direction))
 
     async def backups_at(self, source: str) -> Sequence[BackupView]:
-        raise CommandRefusedError("Backups are not served yet.")
+        return self._backups.at(source)
 
     async def drill(self, backup: str, password: Secret) -> Outcome:
-        raise CommandRefusedError("Backups are not served yet.")
+        return self._backups.drill(backup, password)
 
     async def plan_restore(self, request: RestoreRequest, password: Secret) -> RestorePlan:
-        raise CommandRefusedError("Backups are not served yet.")
+        return await self._backups.plan(request, password)
 
     async def apply_restore(self, plan: str, typed: str) -> RestoreResult:
-        raise CommandRefusedError("Backups are not served yet.")
+        return await self._backups.apply(plan, typed, self.clock.now_ms)
 
     async def discard_restore(self, plan: str) -> None:
-        raise CommandRefusedError("Backups are not served yet.")
+        self._backups.discard(plan)
 
     async def undo_restore(self, typed: str) -> RestoreResult:
-        raise CommandRefusedError("Backups are not served yet.")
+        return self._backups.undo(typed)
 
     async def reconciliation(self) -> ReconciliationView | None:
-        raise CommandRefusedError("Backups are not served yet.")
+        return self._backups.report
 
     async def wallets(self, agent: str = "") -> Sequence[WalletView]:
         found = [agent] if agent else sorted(self._agents)
@@ -981,11 +1077,12 @@ class ScriptedEngine:
             ),
             activated_ms=agent.created_ms,
             suspended_ms=NOW_MS - HOUR_MS if agent.state is WalletState.SUSPENDED else 0,
+            archived_ms=NOW_MS if agent.state is WalletState.ARCHIVED else 0,
             reason=self.reasons.get(agent.id, ""),
         )
 
     async def verify_seed(self, words: Secret) -> Outcome:
-        raise CommandRefusedError("Backups are not served yet.")
+        raise CommandRefusedError("This engine has no seed.")
 
     async def set_up_backups(self, password: Secret, recovery: Secret) -> Outcome:
         raise CommandRefusedError("Backups are not served yet.")
