@@ -254,8 +254,8 @@ async def test_retention_follows_every_success(tmp_path: Path) -> None:
     keep = 'keep_incrementals = "3d"\nkeep_fulls = "9d"\n'
     site = Site(tmp_path, NO_JITTER + keep)
     async with site.running():
-        for _ in range(20):
-            await site.pass_time(DAY_S, 4 * HOUR_S)
+        for _ in range(16):
+            await site.pass_time(DAY_S, 12 * HOUR_S)
         entries = list(site.backing.stock.catalogue)
         stored = {path.name for path in (tmp_path / "data" / "backups").glob("*.bursar")}
         assert stored == {entry.name for entry in entries}
