@@ -222,6 +222,8 @@ async def test_the_cursor_stays_on_its_alert_whatever_opens_over_it() -> None:
         await desk.tick()
         assert table(desk).cursor == str(LOW)
         assert "balance-below: agent-0031" in words(desk)
+        shown = [line for line in desk.lines()[3:7] if "agent-0031" in line]
+        assert len(shown) == 1  # and in view
 
 
 async def test_of_very_many_alerts_the_worst_are_listed_and_all_are_counted() -> None:
@@ -386,6 +388,7 @@ async def test_a_acknowledges_with_a_reason_and_the_alert_is_loud_no_more() -> N
         await desk.press("enter")
         assert desk.engine.executed == [AcknowledgeAlert(STUCK, "called the bank")]
         await desk.tick()
+        assert table(desk).cursor == str(BACKUP)  # on to the next one
         assert "✗ 5 of 8 alerts loud" in desk.text()
         assert "✗ 5 alerts" in desk.lines()[0]
         await go(desk, STUCK)
@@ -436,6 +439,7 @@ async def test_s_silences_for_an_hour_unless_told_otherwise() -> None:
         await desk.press("enter")
         assert desk.engine.executed == [SilenceAlert(LOW, NOW_MS + HOUR_MS, "payday")]
         await desk.tick()
+        assert table(desk).cursor == str(RUNWAY)
         await go(desk, LOW)
         assert "silenced by operator until 13:04 UTC: payday" in words(desk)
         assert "✗ 5 alerts" in desk.lines()[0]
@@ -472,6 +476,7 @@ async def test_a_zero_ends_a_silence_and_is_refused_where_none_runs() -> None:
         assert desk.engine.executed == [SilenceAlert(DOWN, 0, "repaired")]
         await desk.tick()
         assert "✗ 7 of 8 alerts loud" in desk.text()
+        assert table(desk).cursor == str(DOWN)  # it is loud again, and still looked at
         await go(desk, LOW)
         await desk.press("s")
         desk.app.screen.query_one("#span", Input).value = "0"
