@@ -361,6 +361,84 @@ class AlertSilenced(Event, frozen=True, rename="camel", kw_only=True):
         return self.about
 
 
+class BackupCreated(Event, frozen=True, rename="camel", kw_only=True):
+    """A backup is where it has to be. `destinations` have it; `missing` are still to get it.
+    `size` in bytes; `verified`: what was stored was read back and decrypts."""
+
+    TYPE: ClassVar[str] = "BACKUP_CREATED"
+    backup_id: str
+    backup_type: str  # full or incremental
+    parent_id: str | None
+    size: int
+    wallets: int
+    sha256: str
+    destinations: tuple[str, ...]
+    missing: tuple[str, ...]
+    verified: bool
+
+    def subject(self) -> str:
+        return self.backup_id
+
+
+class BackupFailed(Event, frozen=True, rename="camel", kw_only=True):
+    """A backup was not made or not delivered, or did not stand a proof: `operation` is create,
+    deliver, verify or drill. `attempt` counts the failures since the last success."""
+
+    TYPE: ClassVar[str] = "BACKUP_FAILED"
+    operation: str
+    backup_id: str
+    backup_type: str
+    attempt: int
+    reason: str
+
+    def subject(self) -> str:
+        return self.backup_id
+
+
+class RestoreCompleted(Event, frozen=True, rename="camel", kw_only=True):
+    """A restored generation is in use. `undo`: it is the one before the last restore again.
+    `safety_backup` holds what was there before, "" where there was nothing to save."""
+
+    TYPE: ClassVar[str] = "RESTORE_COMPLETED"
+    backup_id: str
+    generation: str
+    previous: str
+    safety_backup: str
+    wallets: int
+    undo: bool
+
+    def subject(self) -> str:
+        return self.backup_id
+
+
+class RestoreFailed(Event, frozen=True, rename="camel", kw_only=True):
+    """A restore came to nothing; the state before it is whole and in use. `stage`: plan, apply or
+    undo."""
+
+    TYPE: ClassVar[str] = "RESTORE_FAILED"
+    backup_id: str
+    stage: str
+    reason: str
+
+    def subject(self) -> str:
+        return self.backup_id
+
+
+class WalletBalanceMismatch(Event, frozen=True, rename="camel", kw_only=True):
+    """A restored balance is not what its chain says. `token` is the contract, else the symbol."""
+
+    TYPE: ClassVar[str] = "WALLET_BALANCE_MISMATCH"
+    agent_id: str
+    chain: str
+    token: str
+    expected_balance: Amount
+    actual_balance: Amount
+    block: int
+
+    def subject(self) -> str:
+        return self.agent_id
+
+
 class EventRecord(msgspec.Struct, frozen=True):
     """A stored event: what readers get. `payload` is the event's own fields as JSON builtins
     (amounts are decimal strings)."""

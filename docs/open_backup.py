@@ -39,6 +39,7 @@ KEYS = {
     "limit": ("scope", "name", "chain", "symbol", "contract"),
     "threshold": ("peer", "token"),
     "checkpoint": ("part",),
+    "pair": ("peer", "token"),
 }
 RANKS = list(KEYS)  # the order of the kinds
 

@@ -66,6 +66,12 @@ def _ledger(desk: Desk) -> Screen[None]:
     return LedgerScreen(desk)
 
 
+def _backups(desk: Desk) -> Screen[None]:
+    from tui.screens.backups import BackupsScreen
+
+    return BackupsScreen(desk)
+
+
 def _events(desk: Desk) -> Screen[None]:
     from tui.screens.events import EventsScreen
 
@@ -88,6 +94,7 @@ class BursarApp(App[None]):
         Binding("1", "mode('fleet')", "Fleet", show=False, id="mode.fleet"),
         Binding("2", "mode('settlement')", "Settlement", show=False, id="mode.settlement"),
         Binding("3", "mode('ledger')", "Ledger", show=False, id="mode.ledger"),
+        Binding("4", "mode('backups')", "Backups", show=False, id="mode.backups"),
         Binding("5", "mode('endpoints')", "Endpoints", show=False, id="mode.endpoints"),
         Binding("6", "mode('events')", "Events", show=False, id="mode.events"),
         Binding("space", "pause", "pause", id="display.pause"),
@@ -125,6 +132,7 @@ class BursarApp(App[None]):
         self.add_mode("fleet", partial(FleetScreen, self.desk))
         self.add_mode("settlement", partial(_settlement, self.desk))
         self.add_mode("ledger", partial(_ledger, self.desk))
+        self.add_mode("backups", partial(_backups, self.desk))
         self.add_mode("endpoints", partial(_endpoints, self.desk))
         self.add_mode("events", partial(_events, self.desk))
         if self.options.keymap:
@@ -161,6 +169,8 @@ class BursarApp(App[None]):
     @work(group="quit", exclusive=True)
     async def action_quit(self) -> None:  # type: ignore[override]  # a worker may wait for a modal
         """Leave; first ask when other desks hang on the engine that ends with this one."""
+        if self._held():
+            return
         clients = self.session.link.clients
         live = self.session.link.phase is Phase.LIVE
         if clients and live and self.session.hosts_engine:
@@ -197,7 +207,9 @@ class BursarApp(App[None]):
             self.bell()
 
     def _link_changed(self, before: Link, link: Link) -> None:
-        self._tell(self._notices.of_link(before, link))
+        self._tell(self._notices.of_link(before, link, self.session.restarting))
+        if before.phase is Phase.LOST and link.phase is Phase.LIVE:
+            self.session.restarting = ""
 
     def _store_changed(self, store: StoreHealth | None) -> None:
         self._tell(self._notices.of_store(store))
@@ -209,9 +221,17 @@ class BursarApp(App[None]):
 
     async def action_mode(self, mode: str) -> None:
         """Go to a mode."""
-        if not isinstance(self.screen, DeskScreen):
+        if not isinstance(self.screen, DeskScreen) or self._held():
             return  # a dialog is open: it is answered first
         await self.switch_mode(mode)
+
+    def _held(self) -> bool:
+        """Whether the screen that is open cannot be left now; says why."""
+        desk_screens = [each for each in self.screen_stack if isinstance(each, DeskScreen)]
+        why = next((each.holds for each in desk_screens if each.holds), "")
+        if why:
+            self.notify(why, severity="warning", markup=False)
+        return bool(why)
 
     def action_pause(self) -> None:
         """Hold this display, or let it go on; the engine never stops for it."""

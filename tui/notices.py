@@ -52,8 +52,10 @@ class Notices:
         found = [_of_many(told)] if len(told) > MOST else [_of_alert(alert) for alert in told]
         return [notice for notice in found if _paced(self._alert_times, now_ms)]
 
-    def of_link(self, before: Link, link: Link) -> list[Notice]:
-        """Notices for a change of the connection."""
+    def of_link(self, before: Link, link: Link, restarting: str = "") -> list[Notice]:
+        """Notices for a change of the connection; `restarting` says why it was to be lost."""
+        if link.phase is Phase.LOST and before.phase is not Phase.LOST and restarting:
+            return [Notice("", restarting)]
         if link.phase is Phase.LOST and before.phase is not Phase.LOST:
             return [
                 Notice(

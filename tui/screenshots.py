@@ -119,6 +119,8 @@ class _Kept:
         self.trial_balance, self.ledger_totals = api.trial_balance, api.ledger_totals
         self.peer_balances, self.explain = api.peer_balances, api.explain
         self.backups_at, self.drill, self.verify_seed = api.backups_at, api.drill, api.verify_seed
+        self.wallets, self.unlock_seed = api.wallets, api.unlock_seed
+        self.set_up_backups, self.change_password = api.set_up_backups, api.change_password
         self.plan_restore, self.apply_restore = api.plan_restore, api.apply_restore
         self.discard_restore, self.undo_restore = api.discard_restore, api.undo_restore
         self.reconciliation = api.reconciliation

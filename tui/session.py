@@ -9,6 +9,7 @@ is a state, not an error: the last picture stays, and the session comes back by 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from enum import StrEnum
@@ -21,6 +22,7 @@ from textual.reactive import var
 from core.api import (
     AlertView,
     AssetTotal,
+    BackupsView,
     BalanceView,
     ChainState,
     Command,
@@ -128,6 +130,7 @@ class Session(DOMNode):
     """Settlements under way for longer than they should be."""
     alerts: var[OpenAlerts] = var(OpenAlerts())
     """What is wrong now. Pausing the display does not hold these."""
+    backups: var[BackupsView | None] = var(None)
     events: var[EventTail] = var(EventTail())
     fleet: var[FleetChange] = var(FleetChange())
     paused: var[bool] = var(False)
@@ -148,6 +151,10 @@ class Session(DOMNode):
         self.read_only = read_only
         self.model = FleetModel(clock)
         """The shown picture of the fleet; changes only in a drain."""
+        self.restarting = ""
+        """Why the engine is about to start again, as this desk asked for; "" where it is not."""
+        self.staged = ""
+        """A restore that is planned and neither applied nor dropped; `close` drops it."""
         self._connect = connect
         self._api: EngineApi | None = None
         self._version = 0
@@ -170,8 +177,12 @@ class Session(DOMNode):
     async def close(self) -> None:
         """Stop or detach the engine, once."""
         api, self._api = self._api, None
-        if api is not None:
-            await api.close()
+        if api is None:
+            return
+        if self.staged:
+            with contextlib.suppress(EngineLostError):  # it took the plan along
+                await api.discard_restore(self.staged)
+        await api.close()
 
     async def _follow_forever(self) -> None:
         attempt = 0
@@ -271,6 +282,7 @@ class Session(DOMNode):
             self.custody = _differing({}, full.custody)
             self.settlement = full.settlement
             self._drain_alerts(full.alerts)
+            self.backups = full.backups
             self._show_settlements({key_of(view): view for view in full.settlements})
         dirty |= self.model.apply(patch)
         if patch.chains:
@@ -281,6 +293,8 @@ class Session(DOMNode):
             self.totals = patch.totals
         if patch.store is not None:
             self.store = patch.store
+        if patch.backups is not None:
+            self.backups = patch.backups
         self._drain_books(patch)
         self._drain_alerts(patch.alerts)
         reshaped = full is not None or bool(patch.agents or patch.assets)
@@ -397,6 +411,7 @@ class _Pending:
         self._settlements: dict[SettlementKey, SettlementPairView] = {}
         self._settlement: SettlementHealth | None = None
         self.alerts: tuple[AlertView, ...] | None = None
+        self._backups: BackupsView | None = None
 
     def add(self, patch: StatePatch) -> None:
         """Lay a newer patch over what waits."""
@@ -426,6 +441,8 @@ class _Pending:
             self._settlement = patch.settlement
         if patch.alerts is not None:
             self.alerts = patch.alerts
+        if patch.backups is not None:
+            self._backups = patch.backups
 
     def patch(self, version: int) -> StatePatch:
         """All of it as one patch."""
@@ -447,4 +464,5 @@ class _Pending:
             settlements=tuple(self._settlements.values()),
             settlement=self._settlement,
             alerts=self.alerts,
+            backups=self._backups,
         )

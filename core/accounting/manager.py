@@ -7,6 +7,7 @@ its commit, and this class only words the question and the answer. It knows no c
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 
 from core.accounting import packets as rules
@@ -39,6 +40,8 @@ from core.ledger import Account, Ledger
 # would stand still for as long as they take to judge.
 _STEPS = 1_024
 _NO_ACCOUNT = Account()
+
+log = logging.getLogger("bursar.accounting")
 
 
 class AccountManager:
@@ -173,6 +176,7 @@ class AccountManager:
             for index in replays:
                 sent = legs[index].outgoing
                 statuses[index] = rules.replay_status(steps[index], sent, booked.get(sent.id))
+                log.debug("packet %s came again: %s", steps[index].packet.id, statuses[index])
 
     # -- settlements
 

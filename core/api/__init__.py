@@ -57,6 +57,7 @@ from core.api.commands import (
     PruneBackups,
     RecordMovements,
     RecordSettlement,
+    RekeyBackups,
     ReleaseSettlements,
     RunDueBackups,
     SetLimits,
@@ -81,10 +82,16 @@ from core.api.state import (
     StatePatch,
     Update,
 )
+from core.api.wallets import (
+    AddressView,
+    VolumeView,
+    WalletView,
+)
 
 __all__ = [
     "AccountTotals",
     "AcknowledgeAlert",
+    "AddressView",
     "AlertView",
     "AssetTotal",
     "BackupView",
@@ -124,6 +131,7 @@ __all__ = [
     "ReconciliationView",
     "RecordMovements",
     "RecordSettlement",
+    "RekeyBackups",
     "ReleaseSettlements",
     "RestoreChange",
     "RestorePlan",
@@ -144,5 +152,7 @@ __all__ = [
     "TrialView",
     "Update",
     "VerifyBackup",
+    "VolumeView",
     "WalletRow",
+    "WalletView",
 ]

@@ -48,9 +48,9 @@ class DestinationView(msgspec.Struct, frozen=True, gc=False):
 
 
 class JobView(msgspec.Struct, frozen=True, gc=False):
-    """Long work under way, or the last of its kind. `kind` is backup, verify, drill, prune, rekey
-    or restore; `stage` is in words. `total` 0: not known. Ended: `ended_ms`, and `error` "" or
-    why it failed; `message` says what came of it."""
+    """Long work under way, or the last of its kind. `kind` is backup, verify, drill, prune, rekey,
+    restore or wallets; `stage` is in words. `total` 0: not known. Ended: `ended_ms`, and `error`
+    "" or why it failed; `message` says what came of it."""
 
     id: str
     kind: str

@@ -152,7 +152,8 @@ class SetThreshold(msgspec.Struct, frozen=True, tag="threshold"):
 
 class CreateWallets(msgspec.Struct, frozen=True, tag="wallets-create"):
     """Create agents with addresses derived from the seed: `count` numbered ones after `prefix`, or
-    those of `names`. No chain means every one that is followed."""
+    those of `names`. No chain means every one that is followed. `job` is a name of the caller's
+    choice, under which `EngineState.jobs` tells the progress."""
 
     count: int = 0
     prefix: str = "agent"
@@ -160,6 +161,7 @@ class CreateWallets(msgspec.Struct, frozen=True, tag="wallets-create"):
     chains: tuple[str, ...] = ()
     group: str = ""
     tags: tuple[str, ...] = ()
+    job: str = ""
 
 
 class ChangeWallets(msgspec.Struct, frozen=True, tag="wallets-change"):
@@ -199,6 +201,10 @@ class PruneBackups(msgspec.Struct, frozen=True, tag="backup-prune"):
     dry_run: bool = True
 
 
+class RekeyBackups(msgspec.Struct, frozen=True, tag="backup-rekey"):
+    """Give the backups that exist the key slots of the key ring as it is now."""
+
+
 class ReleaseSettlements(msgspec.Struct, frozen=True, tag="settlement-release"):
     """Let settlements go on that a restore holds."""
 
@@ -227,6 +233,7 @@ Command = (
     | VerifyBackup
     | DrillBackup
     | PruneBackups
+    | RekeyBackups
     | ReleaseSettlements
 )
 

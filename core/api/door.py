@@ -16,6 +16,7 @@ from core.api.balances import EventQuery, History
 from core.api.books import AccountTotals, CustodyView, PeerView, TransferView, TrialView
 from core.api.commands import Command, Outcome, PacketOutcome, PacketStep
 from core.api.state import EngineState, Update
+from core.api.wallets import WalletView
 from core.events import EventRecord
 from core.model import Secret
 
@@ -98,6 +99,17 @@ class EngineApi(Protocol):
         CommandRefusedError."""
         ...
 
+    async def set_up_backups(self, password: Secret, recovery: Secret) -> Outcome:
+        """Make the backup key, opened by the password and, if one is given, the recovery key;
+        where there is a seed they must be its vault's. Raises CommandRefusedError."""
+        ...
+
+    async def change_password(self, current: Secret, password: Secret, recovery: Secret) -> Outcome:
+        """Give seed vault and backup key another password and recovery key (an empty one: none
+        any more). `current` is the password or recovery key now. Backups that exist keep their
+        own until RekeyBackups. Raises CommandRefusedError."""
+        ...
+
     async def plan_restore(self, request: RestoreRequest, password: Secret) -> RestorePlan:
         """Fetch, decrypt and prove a backup, derive every address again, and build the generation
         it would become; nothing in use changes. A password or a recovery key opens it. Progress
@@ -123,8 +135,18 @@ class EngineApi(Protocol):
         """How the balances of the last restore compare with the chains; None: no restore."""
         ...
 
+    async def wallets(self, agent: str = "") -> Sequence[WalletView]:
+        """The wallet of an agent (all, if empty), archived ones included, by name. Raises
+        NoWallet."""
+        ...
+
     async def verify_seed(self, words: Secret) -> Outcome:
         """Whether these words are the seed of this installation. Raises CommandRefusedError."""
+        ...
+
+    async def unlock_seed(self, password: Secret) -> Outcome:
+        """Open the seed vault once, with the password or the recovery key, and write the account
+        keys that are missing beside it. Raises CommandRefusedError."""
         ...
 
     async def close(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from core.api.backups import BackupsView
+from core.api.backups import BackupsView, JobView
 from core.api.balances import AlertView, AssetTotal, BalanceView, ChainState, StoreHealth
 from core.api.books import (
     CustodyView,
@@ -20,7 +20,8 @@ from core.model import Agent, Asset, EndpointHealth
 
 class EngineState(msgspec.Struct, frozen=True):
     """Everything a desk starts from. `instance` is new at every start of an engine; `version`
-    counts state changes within it; `seq` is the newest event in the store."""
+    counts state changes within it; `seq` is the newest event in the store; `jobs` are creations of
+    wallets under way."""
 
     instance: str
     version: int
@@ -47,11 +48,12 @@ class EngineState(msgspec.Struct, frozen=True):
     settlement: SettlementHealth | None = None
     alerts: tuple[AlertView, ...] = ()
     backups: BackupsView | None = None
+    jobs: tuple[JobView, ...] = ()
 
 
 class StatePatch(msgspec.Struct, frozen=True, tag="patch"):
     """What changed since `version` - 1 or earlier: replace by key (chain name, asset id, agent
-    id, account id, peer and token). `endpoints`, `totals` and `trial` are whole or None.
+    id, account id, peer and token). `endpoints`, `totals`, `trial` and `jobs` are whole or None.
     `removed` are account ids. `custody` has only what does not simply agree: a view that is
     "equal" takes an earlier one back."""
 
@@ -74,6 +76,7 @@ class StatePatch(msgspec.Struct, frozen=True, tag="patch"):
     settlement: SettlementHealth | None = None
     alerts: tuple[AlertView, ...] | None = None
     backups: BackupsView | None = None
+    jobs: tuple[JobView, ...] | None = None
 
 
 Update = StatePatch | EventRecord

@@ -21,13 +21,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from core.backup.errors import BackupError, DamagedArchiveError, WrongKeyError
 from core.backup.header import CHUNK_BYTES, Head, Header, read_head, seal_header
-from core.backup.keys import (
-    SecretKey,
-    file_key,
-    slots_tag,
-    unlock_with_password,
-    unlock_with_recovery_key,
-)
+from core.backup.keys import file_key, slots_tag, unlock
+from core.wallets.secrets import Opener, SecretBytes
 
 TAG_BYTES = 16
 MOST_LINE_BYTES = 16 * 1024 * 1024
@@ -51,7 +46,7 @@ class Sealed(msgspec.Struct, frozen=True):
 class ArchiveWriter:
     """Lines in, archive out. Without `finish` what was written does not open."""
 
-    def __init__(self, out: BinaryIO, header: Header, key: SecretKey) -> None:
+    def __init__(self, out: BinaryIO, header: Header, key: SecretBytes) -> None:
         raw, self._head = seal_header(header, key)
         self._out = out
         self._gcm = AESGCM(file_key(key, bytes.fromhex(header.salt), header.id))
@@ -128,7 +123,7 @@ class Archive:
     Raises WrongKeyError when `key` is another archive's, DamagedArchiveError for changed slots.
     """
 
-    def __init__(self, file: BinaryIO, name: str, head: Head, key: SecretKey) -> None:
+    def __init__(self, file: BinaryIO, name: str, head: Head, key: SecretBytes) -> None:
         tag = slots_tag(key, head.header.id, head.slots_json)
         header = head.header
         self.header = header
@@ -238,7 +233,7 @@ class _Inflater:
             )
 
 
-def open_archive(file: BinaryIO, name: str, key: SecretKey) -> Archive:
+def open_archive(file: BinaryIO, name: str, key: SecretBytes) -> Archive:
     """An archive by its backup key.
 
     Raises NotAnArchiveError, WrongKeyError, DamagedArchiveError.
@@ -247,25 +242,16 @@ def open_archive(file: BinaryIO, name: str, key: SecretKey) -> Archive:
     return Archive(file, name, read_head(file, name), key)
 
 
-def open_with_password(file: BinaryIO, name: str, password: str) -> tuple[Archive, SecretKey]:
-    """An archive by its password, and the backup key for the rest of its chain. Raises alike."""
+def open_with(file: BinaryIO, name: str, opener: Opener) -> tuple[Archive, SecretBytes]:
+    """An archive by its password or recovery key, and the backup key for the rest of its chain.
+    Raises alike, and KeySlotError."""
     file.seek(0)
     head = read_head(file, name)
-    key = unlock_with_password(head.header.slots, password, head.header.install_id, name)
+    key = unlock(head.header.slots, opener, head.header.install_id, name)
     return _proven(file, name, head, key), key
 
 
-def open_with_recovery_key(
-    file: BinaryIO, name: str, recovery: SecretKey
-) -> tuple[Archive, SecretKey]:
-    """An archive by its recovery key, and the backup key. Raises alike."""
-    file.seek(0)
-    head = read_head(file, name)
-    key = unlock_with_recovery_key(head.header.slots, recovery, head.header.install_id, name)
-    return _proven(file, name, head, key), key
-
-
-def _proven(file: BinaryIO, name: str, head: Head, key: SecretKey) -> Archive:
+def _proven(file: BinaryIO, name: str, head: Head, key: SecretBytes) -> Archive:
     try:
         return Archive(file, name, head, key)
     except WrongKeyError as error:  # a slot gave up this key: the key is right

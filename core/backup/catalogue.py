@@ -29,13 +29,15 @@ class CopyState(StrEnum):
 
 
 class Copy(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """An archive at one destination. `error` is why the last of `attempts` failed."""
+    """An archive at one destination. `error` is why the last of `attempts` failed. `replaces`:
+    what lies there has older key slots and is to be written over."""
 
     state: CopyState = CopyState.PENDING
     attempts: int = 0
     next_try_ms: int = 0
     stored_ms: int = 0
     error: str = ""
+    replaces: bool = False
 
     @property
     def is_there(self) -> bool:

@@ -15,7 +15,7 @@ import msgspec
 
 from core.backup.catalogue import Copy, CopyState, Entry
 from core.backup.destinations import Destination
-from core.backup.errors import DestinationError
+from core.backup.errors import CatalogueError, DestinationError
 from core.model import Clock
 
 _FIRST_RETRY_MS = 60_000
@@ -57,10 +57,11 @@ async def deliver(
 
     The entry is saved whenever one destination is through, so that a kill forgets none. `path` is
     the file in the spool; keep it until `outcome` is COMPLETE. Never raises DestinationError: the
-    state of each copy says what happened.
+    state of each copy says what happened. Raises CatalogueError, when all were tried.
     """
     current = entry
     saving = asyncio.Lock()
+    unsaved: list[CatalogueError] = []
 
     async def send(name: str, copy: Copy) -> None:
         nonlocal current
@@ -69,12 +70,17 @@ async def deliver(
             current = current.with_copy(name, after)
             if not current.durable_ms and outcome(current, require) is not Outcome.FAILED:
                 current = msgspec.structs.replace(current, durable_ms=clock.now_ms())
-            await save(current)
+            try:
+                await save(current)
+            except CatalogueError as error:  # the other destinations go on
+                unsaved.append(error)
 
     async with asyncio.TaskGroup() as group:
         for name, copy in entry.copies.items():
             if not copy.is_there and copy.next_try_ms <= clock.now_ms():
                 group.create_task(send(name, copy))
+    if unsaved:
+        raise unsaved[0]
     return current
 
 
@@ -85,7 +91,7 @@ async def _send(
     try:
         if destination is None:
             raise DestinationError(f"{name} is no longer among the destinations configured.")
-        state = await destination.put(path, entry.name, entry.sha256)
+        state = await destination.put(path, entry.name, entry.sha256, replace=copy.replaces)
         await destination.put_note(f"{entry.name}.json", entry.sidecar())
     except DestinationError as error:
         wait = min(_FIRST_RETRY_MS * 2 ** min(attempts - 1, 16), _LAST_RETRY_MS)
@@ -94,5 +100,6 @@ async def _send(
             attempts=attempts,
             next_try_ms=clock.now_ms() + wait,
             error=str(error),
+            replaces=copy.replaces,
         )
     return Copy(state=state, attempts=attempts, stored_ms=clock.now_ms())

@@ -120,6 +120,8 @@ class LocalDirectory:
 
     async def list(self) -> list[StoredObject]:
         def scan() -> list[StoredObject]:
+            if not self._path.exists() and self._path.parent.exists():
+                return []  # the first `put` will make it
             return sorted(
                 (
                     StoredObject(path.name, path.stat().st_size)

@@ -17,8 +17,10 @@ from typing import BinaryIO
 import msgspec
 
 from core.backup.errors import DamagedArchiveError, KeySlotError, NotAnArchiveError
-from core.backup.keys import SecretKey, Slot, check_slots, slots_tag
+from core.backup.keys import check_slots, slots_tag
 from core.events import iso_utc
+from core.wallets.secrets import SecretBytes
+from core.wallets.slots import Slot
 
 MAGIC = b"BURSAR"
 FORMAT_VERSION = 1
@@ -119,7 +121,7 @@ def canonical(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
-def seal_header(header: Header, key: SecretKey) -> tuple[bytes, Head]:
+def seal_header(header: Header, key: SecretBytes) -> tuple[bytes, Head]:
     """The bytes that precede the chunks, slots tagged under `key`; and their parts."""
     fields = msgspec.to_builtins(header)
     slots_json = canonical(fields["slots"])

@@ -1,6 +1,6 @@
 """What an engine holds to make backups unattended: the backup key and the slots to copy.
 
-One JSON text, from a 0600 file, a `password_command` or a systemd credential. It opens backups
+One JSON text, in a 0600 file, from a `password_command` or a systemd credential. It opens backups
 but neither the seed vault nor any wallet: the seed travels as the ciphertext already on disk.
 """
 
@@ -8,19 +8,28 @@ from __future__ import annotations
 
 import os
 import stat
+import uuid
 from pathlib import Path
 
 import msgspec
 
 from core.backup.errors import KeySlotError
-from core.backup.keys import SecretKey, Slot, check_slots
+from core.backup.keys import check_slots, make_slots, new_key
+from core.model import Secret
+from core.wallets import private_files
+from core.wallets.passwords import check_password
+from core.wallets.secrets import Password, RecoveryKey, SecretBytes
+from core.wallets.slots import KEY_BYTES, Argon2Parameters, Slot
+
+FILE_NAME = "backup-key.json"
+_LARGEST = 64 * 1024
 
 
 class KeyRing(msgspec.Struct, frozen=True):
     """The backup key of one installation with every way to unlock it."""
 
     install_id: str
-    key: SecretKey
+    key: SecretBytes
     slots: tuple[Slot, ...]
 
 
@@ -28,6 +37,82 @@ class _Text(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=T
     install_id: str
     backup_key: str
     slots: tuple[Slot, ...]
+
+
+def new_install_id() -> str:
+    """A name for an installation that no other has."""
+    return str(uuid.uuid4())
+
+
+def make_key_ring(
+    install_id: str,
+    password: Secret,
+    recovery: RecoveryKey | None = None,
+    *,
+    parameters: Argon2Parameters | None = None,
+) -> KeyRing:
+    """A ring with a new backup key, opened by the password and by the recovery key if there is
+    one: the same two that open the seed vault. Blocks for the KDF.
+
+    Raises WeakPasswordError, KeySlotError.
+    """
+    check_password(password)
+    key = new_key()
+    slots = make_slots(key, install_id, Password(password), recovery, parameters)
+    return KeyRing(install_id, key, slots)
+
+
+def create_key_ring(
+    path: Path,
+    install_id: str,
+    password: Secret,
+    recovery: RecoveryKey | None = None,
+    *,
+    parameters: Argon2Parameters | None = None,
+) -> KeyRing:
+    """Make a ring and write it, 0600, where no file is yet; of two at once one succeeds. Blocks.
+
+    Raises WeakPasswordError; KeySlotError where there is a ring or it cannot be written. Then
+    nothing was changed.
+    """
+    ring = make_key_ring(install_id, password, recovery, parameters=parameters)
+    write_key_ring(path, ring)
+    return ring
+
+
+def write_key_ring(path: Path, ring: KeyRing) -> None:
+    """Write a ring, 0600, where no file is yet. Raises KeySlotError."""
+    try:
+        private_files.create(path, format_key_ring(ring))
+    except FileExistsError as error:
+        raise KeySlotError(
+            f"{path} is there already; it was not touched. Backups made with it need it; use "
+            "`bursar backup rekey` for another password."
+        ) from error
+    except private_files.PrivateFileError as error:
+        raise KeySlotError(str(error)) from error
+
+
+def with_new_slots(
+    ring: KeyRing,
+    password: Secret,
+    recovery: RecoveryKey | None = None,
+    *,
+    parameters: Argon2Parameters | None = None,
+) -> KeyRing:
+    """The same key, opened by another password and recovery key (None: none any more). Blocks.
+    Raises WeakPasswordError, KeySlotError."""
+    check_password(password)
+    slots = make_slots(ring.key, ring.install_id, Password(password), recovery, parameters)
+    return KeyRing(ring.install_id, ring.key, slots)
+
+
+def replace_key_ring(path: Path, ring: KeyRing) -> None:
+    """Put a ring in the place of another at one instant. Raises KeySlotError."""
+    try:
+        private_files.replace(path, format_key_ring(ring))
+    except private_files.PrivateFileError as error:
+        raise KeySlotError(str(error)) from error
 
 
 def format_key_ring(ring: KeyRing) -> bytes:
@@ -38,27 +123,38 @@ def format_key_ring(ring: KeyRing) -> bytes:
 
 def parse_key_ring(text: bytes, source: str) -> KeyRing:
     """Raises KeySlotError naming `source`, never showing what it held."""
+    key = b""
     try:
         found = msgspec.json.decode(text, type=_Text)
-        key = SecretKey(bytes.fromhex(found.backup_key))
+        key = bytes.fromhex(found.backup_key)
     except (msgspec.DecodeError, ValueError):
         # Without the cause: its message could quote the secret.
-        raise KeySlotError(f"{source} holds no Bursar backup key.") from None
+        pass
+    if len(key) != KEY_BYTES:
+        raise KeySlotError(f"{source} holds no Bursar backup key.")
     check_slots(found.slots)
-    return KeyRing(found.install_id, key, found.slots)
+    return KeyRing(found.install_id, SecretBytes(key), found.slots)
+
+
+def read_credential(path: Path) -> KeyRing:
+    """A ring that the service manager put there for this process: root's file, opened to us by an
+    access list whose mask shows as the group's mode. Raises KeySlotError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            content = file.read(_LARGEST + 1)
+    except OSError as error:
+        raise KeySlotError(f"{path} cannot be read: {error.strerror}.") from error
+    if status.st_uid not in {0, os.geteuid()} or stat.S_IMODE(status.st_mode) & 0o037:
+        raise KeySlotError(f"{path} can be read by others or written; it was not used.")
+    return parse_key_ring(content, str(path))
 
 
 def read_key_file(path: Path) -> KeyRing:
     """Raises KeySlotError for a file that others may read, that is not ours or not there."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError as error:
-        raise KeySlotError(f"The backup key {path} cannot be read: {error.strerror}.") from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
-            raise KeySlotError(
-                f"The backup key {path} belongs to someone else or can be read by others; "
-                f"run `chmod 600 {path}` as its owner."
-            )
-        return parse_key_ring(file.read(), str(path))
+        content = private_files.read(path, _LARGEST)
+    except private_files.PrivateFileError as error:
+        raise KeySlotError(f"The backup key: {error}") from error
+    return parse_key_ring(content, str(path))

@@ -81,13 +81,15 @@ class Seed(Record, frozen=True, kw_only=True, tag="seed"):
 
 class DerivationBranch(Record, frozen=True, kw_only=True, tag="derivation"):
     """A branch that agents' addresses come from. `xpub` is public; `next_index` is the first
-    index never handed out."""
+    index never handed out. New addresses come from the current branch of their kind; the others
+    explain addresses that were made before."""
 
     RANK: ClassVar[int] = 2
     chain_kind: str
     template: str
     xpub: str
     next_index: Whole
+    is_current: bool = True
 
     def key(self) -> tuple[str, ...]:
         return (self.chain_kind, self.template)
@@ -150,16 +152,18 @@ class Wallet(Record, frozen=True, kw_only=True, tag="wallet"):
 
 
 class Volume(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """An amount of one asset, base units."""
+    """An amount of one asset, base units, and where it is a sum, of how many transactions."""
 
     chain: str
     symbol: str
     contract: str
     amount: Whole
+    transactions: Whole = Whole(0)
 
 
 class Lifecycle(Record, frozen=True, kw_only=True, tag="lifecycle"):
-    """How an agent's wallet came to its state, and what it did. Times in ms, 0: never."""
+    """How an agent's wallet came to its state, and what it did. Times in ms, 0: never; `since_ms`
+    is when it came into its state, the others are the last of their kind."""
 
     RANK: ClassVar[int] = 7
     agent: str
@@ -170,6 +174,8 @@ class Lifecycle(Record, frozen=True, kw_only=True, tag="lifecycle"):
     transactions: Whole = Whole(0)
     volumes: tuple[Volume, ...] = ()
     reason: str = ""
+    suspended_ms: Whole = Whole(0)
+    archived_ms: Whole = Whole(0)
 
     def key(self) -> tuple[str, ...]:
         return (self.agent,)
@@ -201,6 +207,7 @@ class Balance(Record, frozen=True, kw_only=True, tag="balance"):
     mark: str = ""
     reserved: Whole = Whole(0)
     changed_ms: Whole = Whole(0)
+    first_seen_ms: Whole = Whole(0)
     block: Whole = Whole(0)
     checked_ms: Whole = Whole(0)
 
@@ -225,7 +232,8 @@ class LimitEntry(Record, frozen=True, kw_only=True, tag="limit"):
 
 
 class Threshold(Record, frozen=True, kw_only=True, tag="threshold"):
-    """A settlement threshold of a peer (or "" for the default) and token, base units."""
+    """A settlement threshold of a peer (or "" for the default) and token, base units. `level` is
+    what was set instead where that is no amount, such as "80%" of the credit limit."""
 
     RANK: ClassVar[int] = 11
     peer: str
@@ -234,6 +242,7 @@ class Threshold(Record, frozen=True, kw_only=True, tag="threshold"):
     settle_to: Whole = Whole(0)
     rearm: Whole | None = None
     direction: str = "receivable"
+    level: str = ""
 
     def key(self) -> tuple[str, ...]:
         return (self.peer, self.token)
@@ -250,6 +259,17 @@ class LedgerCheckpoint(Record, frozen=True, kw_only=True, tag="checkpoint"):
 
     def key(self) -> tuple[str, ...]:
         return (f"{self.part:08d}",)
+
+
+class PairName(Record, frozen=True, kw_only=True, tag="pair"):
+    """A peer and token that the ledger has accounts of; the ledger itself keeps only hashes."""
+
+    RANK: ClassVar[int] = 13
+    peer: str
+    token: str
+
+    def key(self) -> tuple[str, ...]:
+        return (self.peer, self.token)
 
 
 class Gone(msgspec.Struct, frozen=True, tag_field="kind", tag="gone", forbid_unknown_fields=True):
@@ -273,6 +293,7 @@ AnyRecord = (
     | LimitEntry
     | Threshold
     | LedgerCheckpoint
+    | PairName
 )
 Line = AnyRecord | Gone
 
@@ -290,6 +311,7 @@ KINDS: tuple[type[Record], ...] = (
     LimitEntry,
     Threshold,
     LedgerCheckpoint,
+    PairName,
 )
 KIND_NAMES = tuple(str(kind.__struct_config__.tag) for kind in KINDS)
 _RANK_OF = {name: rank for rank, name in enumerate(KIND_NAMES)}

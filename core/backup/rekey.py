@@ -17,7 +17,9 @@ from core.backup.archive import Sealed, measure, open_archive
 from core.backup.errors import BackupError
 from core.backup.files import create_exclusive, sync_folder
 from core.backup.header import read_head, seal_header
-from core.backup.keys import SecretKey, Slot, check_slots
+from core.backup.keys import check_slots
+from core.wallets.secrets import SecretBytes
+from core.wallets.slots import Slot
 
 OLD_COPIES = (
     "Copies made before keep the old password, wherever they are. If the old password is known to "
@@ -34,7 +36,7 @@ class Rekeyed(msgspec.Struct, frozen=True):
     notice: str = OLD_COPIES
 
 
-def rekey(source: Path, target: Path, key: SecretKey, slots: Sequence[Slot]) -> Rekeyed:
+def rekey(source: Path, target: Path, key: SecretBytes, slots: Sequence[Slot]) -> Rekeyed:
     """Write `source` to the new file `target` with other slots, each wrapping the same `key`.
 
     Everything is verified first. Raises WrongKeyError, DamagedArchiveError, BackupError; then

@@ -6,13 +6,13 @@ The newest verified full is never among those to go, whatever the rules say.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
+from datetime import UTC, datetime, tzinfo
 
 import msgspec
 
 from core.backup.catalogue import Catalogue, Entry
 from core.backup.header import BackupType
+from core.config.backup_checks import zone_of
 
 _DAY_MS = 86_400_000
 
@@ -47,7 +47,7 @@ def plan(catalogue: Catalogue, rules: Retention, now_ms: int, timezone: str) -> 
     reasons: dict[str, list[str]] = {entry.id: [] for entry in newest_first}
     for entry in newest_first[: rules.last]:
         reasons[entry.id].append(f"one of the last {rules.last}")
-    zone = ZoneInfo(timezone)
+    zone = zone_of(timezone)
     for word, count, form in (
         ("day", rules.daily, "%Y-%m-%d"),
         ("week", rules.weekly, "%G-W%V"),
@@ -67,7 +67,7 @@ def plan(catalogue: Catalogue, rules: Retention, now_ms: int, timezone: str) -> 
 
 
 def _newest_of_each(
-    newest_first: list[Entry], form: str, zone: ZoneInfo, count: int
+    newest_first: list[Entry], form: str, zone: tzinfo, count: int
 ) -> list[tuple[str, Entry]]:
     periods: dict[str, Entry] = {}
     for entry in newest_first:

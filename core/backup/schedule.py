@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
-from cronsim import CronSim, CronSimError
+from cronsim import CronSim
 
 from core.backup.errors import ScheduleError
 from core.backup.header import BackupType
+from core.config.backup_checks import check_cron, zone_of
 
 _FIRST_RETRY_MS = 60_000
 _LAST_RETRY_MS = 3_600_000
@@ -33,19 +33,14 @@ class Schedule(msgspec.Struct, frozen=True):
     def check(self) -> None:
         """Raises ScheduleError for what cannot be used. Call it where settings are loaded."""
         try:
-            ZoneInfo(self.timezone)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ScheduleError(
-                f"[backup] timezone: {self.timezone!r} is no IANA time zone such as Europe/Berlin."
-            ) from error
+            zone_of(self.timezone)
+        except ValueError as error:
+            raise ScheduleError(f"[backup] timezone: {error}.") from error
         for key, expression in (("full", self.full), ("incremental", self.incremental)):
             try:
-                next(CronSim(expression, datetime(2024, 1, 1, tzinfo=UTC)))
-            except (CronSimError, StopIteration) as error:
-                raise ScheduleError(
-                    f"[backup] {key}: {expression!r} is no cron expression that ever comes about"
-                    f"{f' ({error})' if str(error) else ''}; write five fields such as '0 0 * * 0'."
-                ) from error
+                check_cron(expression)
+            except ValueError as error:
+                raise ScheduleError(f"[backup] {key}: {error}.") from error
         if self.jitter_ms < 0:
             raise ScheduleError("[backup] jitter: it cannot be negative.")
 
@@ -125,7 +120,7 @@ def next_slot(expression: str, timezone: str, now_ms: int) -> int:
 
 def _local(time_ms: int, timezone: str) -> datetime:
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=time_ms)
-    return moment.astimezone(ZoneInfo(timezone))
+    return moment.astimezone(zone_of(timezone))
 
 
 def _ms(moment: datetime) -> int:

@@ -19,7 +19,6 @@ from core.backup.archive import Archive, Sealed, open_archive
 from core.backup.chain import LONGEST, Link, check_link, fold
 from core.backup.errors import ChainError, DamagedArchiveError, MissingParentError
 from core.backup.header import BackupType, Header
-from core.backup.keys import SecretKey
 from core.backup.records import (
     KIND_NAMES,
     AnyRecord,
@@ -32,6 +31,7 @@ from core.backup.records import (
     decode,
     placed,
 )
+from core.wallets.secrets import SecretBytes
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -92,7 +92,7 @@ class RestoredChain:
     DamagedArchiveError, RecordError before any record is handed out.
     """
 
-    def __init__(self, files: Sequence[Path], key: SecretKey) -> None:
+    def __init__(self, files: Sequence[Path], key: SecretBytes) -> None:
         self._files = files
         self._key = key
         self._open = ExitStack()

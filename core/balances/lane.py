@@ -163,7 +163,16 @@ class Lane:
             except BursarError as error:
                 return await self._give_back(lease, plan, str(error), now_ms)
             seconds = self._clock.monotonic() - started
-            return await self._record(lease, plan, reading, now_ms, seconds)
+            report = await self._record(lease, plan, reading, now_ms, seconds)
+            log.debug(
+                "read %d balances at block %d: %d changed, %d unknown",
+                report.read,
+                reading.block.number,
+                report.changed,
+                report.unknown,
+                extra={"chain": self.name, "duration_ms": round(seconds * 1000, 1)},
+            )
+            return report
         except asyncio.CancelledError:
             await self._release(lease, (), now_ms)
             raise

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from core.config.alert_checks import check_alerts, check_webhooks
+from core.config.backup_checks import check_backup
 from core.config.masking import mask_url
 from core.config.refusal import refuse
 from core.config.settings import AssetSettings, ChainSettings, Settings
@@ -21,6 +22,8 @@ _SCHEMES: dict[ChainKind, tuple[str, ...]] = {
     ChainKind.XRPL: ("ws://", "wss://"),
     ChainKind.TRON: ("http://", "https://"),
 }
+# Hardened steps need a private key, so the index, derived from a public one, comes after them.
+_PATH = re.compile(r"m(?:/[0-9]+'?)*/[0-9]+'(?:/[0-9]+)*/\{index\}")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
 
 
@@ -40,13 +43,29 @@ def check(settings: Settings, origin: str, environ: Mapping[str, str]) -> Settin
         refuse(origin, "[problems] unread_intervals", "must be 2 or more")
     if settings.log.level.lower() not in {"debug", "info", "warning", "error"}:
         refuse(origin, "[log] level", "must be debug, info, warning or error")
+    _check_wallets(settings, origin)
     _check_ledger(settings, origin)
     _check_settlement(settings, origin, environ)
     chains = _check_chains(settings, origin, environ)
     _check_assets(settings, origin)
     check_alerts(settings, origin)
     check_webhooks(settings, origin, environ)
+    check_backup(settings, origin)
     return msgspec.structs.replace(settings, chain=chains)
+
+
+def _check_wallets(settings: Settings, origin: str) -> None:
+    if settings.wallets.inactivity_days < 1:
+        refuse(origin, "[wallets] inactivity_days", "must be 1 or more")
+    for kind, path in settings.wallets.derivation.templates().items():
+        steps = [int(step) for step in re.findall(r"\d+", path)]
+        if not _PATH.fullmatch(path) or max(steps) >= 2**31:
+            refuse(
+                origin,
+                f"[wallets.derivation] {kind}",
+                f"{path!r} must be a path with a hardened step that ends in an index that is not, "
+                "such as m/44'/60'/1'/0/{index}",
+            )
 
 
 def _check_ledger(settings: Settings, origin: str) -> None:

@@ -38,11 +38,34 @@ def overlay_short(tree: dict[str, Any], environ: Mapping[str, str]) -> list[str]
     return used
 
 
+def overlay_backup(tree: dict[str, Any], environ: Mapping[str, str]) -> list[str]:
+    """The short names of backups: `WALLET_BACKUP_PATH` and `S3_BUCKET` (with `S3_REGION`) are
+    destinations beside those of the file."""
+    used = []
+    places: list[dict[str, str]] = []
+    if path := environ.get("WALLET_BACKUP_PATH"):
+        used.append("$WALLET_BACKUP_PATH")
+        places.append({"name": "local", "path": path})
+    if bucket := environ.get("S3_BUCKET"):
+        used.append("$S3_BUCKET")
+        region = environ.get("S3_REGION") or environ.get("AWS_REGION") or "us-east-1"
+        places.append({"name": "s3", "url": f"s3://{bucket}", "region": region})
+    backup = tree.setdefault("backup", {}) if places else tree.get("backup", {})
+    if not isinstance(backup, dict):
+        return used  # its type is refused where the tree is converted
+    known = backup.get("destination", [])
+    if places and isinstance(known, list):
+        if not known and not path:
+            places.insert(0, {"name": "local"})  # S3_BUCKET comes beside the usual directory
+        backup["destination"] = [*known, *places]
+    return used
+
+
 def overlay(tree: dict[str, Any], environ: Mapping[str, str]) -> list[str]:
     """Write `BURSAR_SECTION__KEY` variables into the tree; answers the names that were used.
 
-    An entry of [[chain]] is named by its name, one of [[asset]] by chain and symbol
-    (`BURSAR_CHAIN__BASE__ENDPOINTS`, `BURSAR_ASSET__BASE_USDC__FLOOR`).
+    An entry of [[chain]] or [[backup.destination]] is named by its name, one of [[asset]] by
+    chain and symbol (`BURSAR_CHAIN__BASE__ENDPOINTS`, `BURSAR_ASSET__BASE_USDC__FLOOR`).
     """
     used = []
     for name in sorted(environ):
@@ -70,7 +93,7 @@ def _entry(entries: list[Any], table: str, step: str, variable: str) -> dict[str
     for entry in entries:
         if not isinstance(entry, dict):
             continue
-        label = entry.get("name", "") if table == "chain" else _asset_label(entry)
+        label = _asset_label(entry) if table == "asset" else entry.get("name", "")
         if re.sub(r"[^a-z0-9]", "_", str(label).lower()) == step:
             return entry
     refuse(f"${variable}", "", f"no [[{table}]] entry is named `{step}`")

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from core.config.checks import check
-from core.config.environment import overlay, overlay_short
+from core.config.environment import overlay, overlay_backup, overlay_short
 from core.config.refusal import explain, refuse
 from core.config.settings import ConfigError, Duration, Settings
 
@@ -29,11 +29,16 @@ def find_config(explicit: str | None, environ: Mapping[str, str]) -> Path | None
             if not path.is_file():
                 raise ConfigError(f"{origin} names {path}, which is not a file.")
             return path
-    xdg = environ.get("XDG_CONFIG_HOME") or "~/.config"
-    for path in (Path("bursar.toml"), Path(xdg).expanduser() / "bursar" / "bursar.toml"):
+    for path in (Path("bursar.toml"), default_config(environ)):
         if path.is_file():
             return path
     return None
+
+
+def default_config(environ: Mapping[str, str]) -> Path:
+    """Where the user's own settings are looked for, there or not."""
+    xdg = environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(xdg).expanduser() / "bursar" / "bursar.toml"
 
 
 def load_settings(explicit: str | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -51,7 +56,11 @@ def load_settings(explicit: str | None = None, environ: Mapping[str, str] = os.e
             raise ConfigError(f"{path}: cannot be read: {error}") from error
     if "source" in tree:
         refuse(origin, "", "unknown key `source`")
-    overlaid = [*overlay_short(tree, environ), *overlay(tree, environ)]
+    overlaid = [
+        *overlay_short(tree, environ),
+        *overlay_backup(tree, environ),
+        *overlay(tree, environ),
+    ]
     settings = _convert(tree, origin if not overlaid else f"{origin} with {', '.join(overlaid)}")
     settings = msgspec.structs.replace(settings, source=str(path) if path else "")
     return check(settings, origin, environ)

@@ -51,10 +51,13 @@ def _fields_at(path: str) -> list[str]:
 def _spell(path: str, tree: dict[str, Any]) -> str:
     """`asset[1].decimals` as `[[asset]] number 2 (USDC) decimals`; `polling.interval` as
     `[polling] interval`."""
-    indexed = re.match(r"(chain|asset|alert)\[(\d+)\]\.?(.*)", path)
+    indexed = re.match(r"(chain|asset|alert|backup\.destination)\[(\d+)\]\.?(.*)", path)
     if indexed:
         table, index, rest = indexed[1], int(indexed[2]), indexed[3]
-        entry = tree.get(table, [])[index]
+        entries: Any = tree
+        for step in table.split("."):
+            entries = entries.get(step, [])
+        entry = entries[index]
         named = (entry.get(key) for key in ("symbol", "name", "rule") if isinstance(entry, dict))
         label = next(filter(None, named), None)
         return f"[[{table}]] number {index + 1}{f' ({label})' if label else ''} {rest}".rstrip()

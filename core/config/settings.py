@@ -218,6 +218,27 @@ class CustodySettings(Section, frozen=True):
     chains: dict[str, ChainCustody] = {}
 
 
+class DerivationSettings(Section, frozen=True):
+    """Paths of new addresses (BIP-32); `{index}` is the agent's number and stands last."""
+
+    evm: str = "m/44'/60'/1'/0/{index}"
+    xrpl: str = "m/44'/144'/1'/0/{index}"
+    tron: str = "m/44'/195'/1'/0/{index}"
+
+    def templates(self) -> dict[ChainKind, str]:
+        """The same by kind of chain."""
+        return {ChainKind.EVM: self.evm, ChainKind.XRPL: self.xrpl, ChainKind.TRON: self.tron}
+
+
+class WalletSettings(Section, frozen=True):
+    """Agents created from the seed, and the life of all."""
+
+    auto_archive: bool = False
+    """Archive agents that nothing moved for `inactivity_days`. An archive is for good."""
+    inactivity_days: int = 90
+    derivation: DerivationSettings = DerivationSettings()
+
+
 class AlertSettings(Section, frozen=True):
     """One rule of the alerts; filters left out match everything."""
 
@@ -250,6 +271,53 @@ class WebhookSettings(Section, frozen=True):
     """Which events are sent: "alerts" or "all"."""
 
 
+class DestinationSettings(Section, frozen=True):
+    """A place for backups: either `path` or `url`. Credentials come from the environment."""
+
+    name: str
+    path: str = ""
+    """A directory of this machine; its parent must exist."""
+    url: str = ""
+    """`s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`."""
+    region: str = ""
+    """s3 only; `$AWS_REGION` or us-east-1 if left out."""
+    endpoint: str = ""
+    """s3 only: the URL of a store that is not Amazon's."""
+    sse_kms_key: str = ""
+    """s3 only: the KMS key that the store encrypts with once more."""
+    write_only: bool = False
+    """The credential may only add objects: nothing is read back."""
+
+
+class BackupSettings(Section, frozen=True):
+    """When backups are made, where they go, and how long they stay."""
+
+    full: str = "0 0 * * 0"
+    """Cron expression of full backups."""
+    incremental: str = "0 0 * * *"
+    drill: str = "0 3 1 * *"
+    """Cron expression of restore drills."""
+    timezone: str = "UTC"
+    """IANA name; the cron expressions are read in it."""
+    jitter: Duration = Duration(300_000)
+    """Spreads the installations that share a store over so much time after a slot."""
+    require: str = "any"
+    """How many destinations must have a backup for it to count: "any" or "all"."""
+    keep_last: int = 0
+    keep_daily: int = 0
+    keep_weekly: int = 0
+    keep_monthly: int = 0
+    """Keep the newest of that many days, weeks and months; 0: no such rule."""
+    keep_incrementals: Duration = Duration(30 * 86_400_000)
+    keep_fulls: Duration = Duration(365 * 86_400_000)
+    key_file: str = ""
+    """The key ring; `data_dir/backup-key.json` if no key ring is named."""
+    password_command: str = ""
+    """A command that prints the key ring (no shell)."""
+    destination: tuple[DestinationSettings, ...] = ()
+    """None at all: the directory `data_dir/backups`."""
+
+
 class Settings(Section, frozen=True):
     """The effective settings. `source` is the file they came from, "" without one."""
 
@@ -265,9 +333,11 @@ class Settings(Section, frozen=True):
     settlement: SettlementSettings = SettlementSettings()
     ledger: LedgerSettings = LedgerSettings()
     custody: CustodySettings = CustodySettings()
+    wallets: WalletSettings = WalletSettings()
     alert: tuple[AlertSettings, ...] | None = None
     """Left out: the default rules; empty: none."""
     webhooks: WebhookSettings = WebhookSettings()
+    backup: BackupSettings = BackupSettings()
     source: str = ""
 
     @property

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from core.alerts import (
     AlertKeeper,
@@ -65,7 +64,7 @@ class Alerting:
         bus: Bus,
         clock: Clock,
         counter: VersionCounter,
-        audit_path: Path,
+        audit: AuditLog,
         patch: Callable[[int], StatePatch],
         row: Callable[[int], BalanceView],
         agents: Callable[[], Mapping[str, Agent]],
@@ -79,8 +78,7 @@ class Alerting:
         self._row = row
         self._agents = agents
         self._assets = assets
-        self._audit = AuditLog(audit_path, clock)
-        self._keeper = AlertKeeper(store, clock, configured_rules(settings), self._audit, bus)
+        self._keeper = AlertKeeper(store, clock, configured_rules(settings), audit, bus)
         self._log = ChangeLog[str](counter)
         self._backups: BackupsView | None = None
         self._aged_at = -_AGEING_S
@@ -180,7 +178,3 @@ class Alerting:
             return Outcome(f"Alert {view.id} ({view.about}) is {verb}.", 1)
         except (AlertRefusedError, AuditError) as error:
             raise CommandRefusedError(str(error)) from error
-
-    async def close(self) -> None:
-        """Close the audit log."""
-        await self._audit.close()

@@ -1,4 +1,4 @@
-"""What `bursar doctor` looks at: directory, database, ledger, clock, endpoints, assets.
+"""What `bursar doctor` looks at: directory, database, seed, ledger, clock, endpoints, assets.
 
 Each check is a sentence with a verdict and, when bad, the next step. Nothing is changed.
 """
@@ -8,16 +8,15 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from enum import StrEnum
 from pathlib import Path
-
-import msgspec
 
 from core.clock import SystemClock
 from core.config import ChainSettings, Settings, mask_url
 from core.engine.compose import build_reader, configured_assets
 from core.engine.ledger_io import check_files, ledger_folder
 from core.engine.ledgers import build_ledger
+from core.engine.seed_checks import seed_checks
+from core.engine.verdicts import Check, Verdict
 from core.ledger import LedgerError, QueryFilter
 from core.model import Asset, BursarError, ChainKind, Reading, Request, Unknown
 from core.store.directory import DataDirectory
@@ -38,23 +37,6 @@ PROBE = {
 }
 
 
-class Verdict(StrEnum):
-    """How a check ended."""
-
-    GOOD = "good"
-    NOTE = "note"
-    BAD = "bad"
-
-
-class Check(msgspec.Struct, frozen=True):
-    """One thing looked at: what was found, and what to do if it is bad."""
-
-    name: str
-    verdict: Verdict
-    finding: str
-    advice: str = ""
-
-
 class _Forgetful:
     """An endpoint memory that keeps nothing: doctor must not change what the engine learnt."""
 
@@ -70,6 +52,7 @@ async def examine(settings: Settings) -> list[Check]:
     checks = [_settings(settings), *await _directory(settings)]
     assets = configured_assets(settings)
     rounds = [
+        seed_checks(settings),
         _ledger(settings),
         *(
             _endpoint(chain, url, settings, assets)

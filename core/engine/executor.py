@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
 from core.api import (
     AcknowledgeAlert,
@@ -22,6 +23,7 @@ from core.api import (
     PruneBackups,
     RecordMovements,
     RecordSettlement,
+    RekeyBackups,
     ReleaseSettlements,
     RunDueBackups,
     SetLimits,
@@ -41,10 +43,15 @@ from core.events import EventRecord
 from core.model import Clock
 from core.store.protocol import DuplicateWalletError, Store
 
+if TYPE_CHECKING:
+    from core.engine.backing import Backing
+    from core.engine.drilling import Drilling
+    from core.engine.walleting import Walleting
+
 
 class Executor:
     """`read_chains` reads chains now; `changed` is told the records of what was written, after
-    it was."""
+    it was; `release` lets settlements go on that a restore holds."""
 
     def __init__(
         self,
@@ -56,6 +63,10 @@ class Executor:
         books: Books,
         settling: Settling,
         alerting: Alerting,
+        walleting: Walleting,
+        backing: Backing,
+        drilling: Drilling,
+        release: Callable[[str], Awaitable[Outcome]],
     ) -> None:
         self._store = store
         self._clock = clock
@@ -65,6 +76,10 @@ class Executor:
         self._books = books
         self._settling = settling
         self._alerting = alerting
+        self._walleting = walleting
+        self._backing = backing
+        self._drilling = drilling
+        self._release = release
         self._writing = asyncio.Lock()
 
     async def execute(self, command: Command) -> Outcome:
@@ -79,6 +94,10 @@ class Executor:
             ):
                 await self._books.ready()
                 return await self._settling.execute(command)
+            if isinstance(command, CreateWallets):
+                return await self._walleting.create(command)
+            if isinstance(command, ChangeWallets):
+                return await self._walleting.change(command)
             if isinstance(command, RecordMovements):
                 return await self._books.move(command)
             if isinstance(command, BookUnexplained):
@@ -88,17 +107,13 @@ class Executor:
             if isinstance(command, ImportTotals):
                 return await self._books.start_from(command)
             if isinstance(
-                command,
-                CreateWallets
-                | ChangeWallets
-                | CreateBackup
-                | RunDueBackups
-                | VerifyBackup
-                | DrillBackup
-                | PruneBackups
-                | ReleaseSettlements,
+                command, CreateBackup | RunDueBackups | VerifyBackup | PruneBackups | RekeyBackups
             ):
-                raise CommandRefusedError("This is not served yet.")
+                return await self._backing.execute(command)
+            if isinstance(command, DrillBackup):
+                return await self._drilling.drill(command.id, None)
+            if isinstance(command, ReleaseSettlements):
+                return await self._release(command.reason)
             async with self._writing:
                 if isinstance(command, ImportWallets):
                     return await self._import(command)

@@ -42,6 +42,7 @@ from core.settlement import (
     ThresholdRules,
     WebhookEngine,
 )
+from core.settlement.monitor import HELD
 from core.store.protocol import SettlementStore, StoreError
 from core.telemetry.webhooks import SignedPost, open_client
 
@@ -84,6 +85,7 @@ class Settling:
         generation: str,
         is_ready: Callable[[], bool],
         engine: SettlementEngine | None = None,
+        held: bool = False,
     ) -> None:
         self._clock = clock
         self._is_ready = is_ready
@@ -111,6 +113,7 @@ class Settling:
             generation=generation,
             engine=self._engine,
             stuck_after_s=int(settings.stuck_after) / 1000,
+            held=held,
         )
         self._log = ChangeLog[Key](counter)
         self._health_log = ChangeLog[str](counter)
@@ -258,7 +261,7 @@ class Settling:
             error=self._error or self._monitor.error,
             sweeps=self._monitor.sweeps,
             failures=self._monitor.failures,
-            warnings=self._monitor.warnings,
+            warnings=((HELD,) if self._monitor.held else ()) + self._monitor.warnings,
         )
         quiet = self._health and msgspec.structs.replace(health, sweeps=self._health.sweeps)
         if quiet != self._health or self._health is None:
@@ -327,6 +330,21 @@ class Settling:
             return self._monitor.explain(peer, token, Direction(direction))
         except ValueError as error:
             raise CommandRefusedError(f"There is no direction {direction!r}.") from error
+
+    @property
+    def held(self) -> bool:
+        """Whether settlements wait for an operator after a restore."""
+        return self._monitor.held
+
+    async def release(self) -> None:
+        """Let them go on. Raises LedgerAwayError where they cannot be looked at right now; they
+        are released all the same."""
+        try:
+            await self._monitor.release()
+        except LedgerError as error:
+            raise LedgerAwayError(f"The ledger does not answer: {error}") from error
+        finally:
+            self._look()
 
     async def ensure(self) -> None:
         """Start the monitor for one command, where nothing runs. Raises LedgerAwayError."""

@@ -18,6 +18,7 @@ from core.ledger.journal import (
     read_records,
     read_seal,
     read_segment_header,
+    segment_version,
 )
 from core.ledger.recovery import check_succession, recover, segments_of, snapshots_of
 from core.ledger.snapshot import read_snapshot
@@ -110,7 +111,7 @@ def _check_segment(
         commits = 0
         try:
             for record in read_records(where, packed, start):
-                commits += sum(1 for _ in decode_effects(record.body))
+                commits += sum(1 for _ in decode_effects(record.body, segment_version(packed)))
                 end = end._replace(sequence=record.sequence, end=record.end, chain=record.chain)
         except TornTail as tail:
             if not last:

@@ -1,7 +1,8 @@
 """Rows and effects as bytes, little-endian; the layout of rows is TigerBeetle's own.
 
-A row is 128 bytes. A body (one journal record) is a run of commits: the last timestamp and four
-counts, then the lapsed transfers, the accounts, the transfers and the burnt ids.
+A row is 128 bytes. A body (one journal record) is a sequence of commits: the last timestamp and
+five counts, then the lapsed transfers, the accounts, the transfers, the burnt ids and the run
+(`core.ledger.columns`). Format 1 had no runs and four counts.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from struct import Struct
 
-from core.ledger.state import Effects
+from core.ledger.columns import decode_run
+from core.ledger.effects import Effects
 from core.ledger.types import Account, AccountBalance, Transfer
 
 ROW = Struct("<16s16s16s16s16s16sQIIIHHQ")
 HISTORY_ROW = Struct("<16s16s16s16sQ")
 ID_SIZE = 16
-_COMMIT = Struct("<QIIII")  # timestamp; how many lapsed, accounts, transfers, burnt
+# timestamp; how many lapsed, accounts, transfers, burnt; bytes of the run
+_COMMIT = Struct("<QIIIII")
+_COMMIT_1 = Struct("<QIIII")
 _LAPSED = Struct("<16sQ")
 _ZERO = bytes(16)
 _from_bytes = int.from_bytes
@@ -25,8 +29,9 @@ def encode_effects(commits: Iterable[Effects]) -> bytearray:
     """The body of one record."""
     body = bytearray()
     for e in commits:
+        run = b"" if e.run is None else e.run.packed
         body += _COMMIT.pack(
-            e.timestamp, len(e.expired), len(e.accounts), len(e.transfers), len(e.burnt)
+            e.timestamp, len(e.expired), len(e.accounts), len(e.transfers), len(e.burnt), len(run)
         )
         for id_, timestamp in e.expired:
             body += _LAPSED.pack(id_.to_bytes(16, "little"), timestamp)
@@ -36,17 +41,43 @@ def encode_effects(commits: Iterable[Effects]) -> bytearray:
             body += encode_transfers(e.transfers)
         for id_ in e.burnt:
             body += id_.to_bytes(16, "little")
+        body += run
     return body
 
 
-def decode_effects(body: memoryview) -> Iterator[Effects]:
-    """The commits of one record. Raises ValueError or struct.error if it is not a body."""
+def merged(commits: Sequence[Effects]) -> Sequence[Effects]:
+    """The same changes in fewer commits: neighbours that hold nothing but rows of transfers
+    become one, as concurrent callers with one transfer each leave them."""
+    if len(commits) == 1:
+        return commits
+    fewer: list[Effects] = []
+    rows: list[Transfer] = []
+    timestamp = 0
+    for e in commits:
+        if e.run is None and not (e.accounts or e.burnt or e.expired):
+            rows += e.transfers
+            timestamp = e.timestamp
+            continue
+        if timestamp:
+            fewer.append(Effects(timestamp, transfers=rows))
+            rows, timestamp = [], 0
+        fewer.append(e)
+    if timestamp:
+        fewer.append(Effects(timestamp, transfers=rows))
+    return fewer
+
+
+def decode_effects(body: memoryview, version: int) -> Iterator[Effects]:
+    """The commits of one record of a segment of that format. Raises ValueError or struct.error
+    if it is not a body."""
+    header = _COMMIT_1 if version == 1 else _COMMIT
     at = 0
     while at < len(body):
-        timestamp, lapsed, accounts, transfers, burnt = _COMMIT.unpack_from(body, at)
-        at += _COMMIT.size
+        timestamp, lapsed, accounts, transfers, burnt, *run = header.unpack_from(body, at)
+        at += header.size
         ends = [at + lapsed * _LAPSED.size]
-        for count, size in ((accounts, ROW.size), (transfers, ROW.size), (burnt, ID_SIZE)):
+        sizes = ((accounts, ROW.size), (transfers, ROW.size), (burnt, ID_SIZE), (sum(run), 1))
+        for count, size in sizes:
             ends.append(ends[-1] + count * size)
         if ends[-1] > len(body):
             raise ValueError("a commit is longer than its record")
@@ -59,6 +90,7 @@ def decode_effects(body: memoryview) -> Iterator[Effects]:
                 (_from_bytes(id_, "little"), when)
                 for id_, when in _LAPSED.iter_unpack(body[at : ends[0]])
             ],
+            run=decode_run(body[ends[3] : ends[4]]) if ends[4] > ends[3] else None,
         )
         at = ends[-1]
 

@@ -21,13 +21,14 @@ from typing import TypeVar
 
 from core.clock import SystemClock
 from core.ledger import queries
+from core.ledger.effects import Effects
 from core.ledger.files import Folder, RealFolder
 from core.ledger.fold import fold, trim
 from core.ledger.journal import Journal
 from core.ledger.memory import AccountResults, Book, TransferResults
 from core.ledger.protocol import LedgerHealth
-from core.ledger.recovery import Recovered, recover
-from core.ledger.state import Effects, State
+from core.ledger.recovery import Recovered, collector_paused, recover
+from core.ledger.state import State
 from core.ledger.types import (
     Account,
     AccountBalance,
@@ -134,12 +135,8 @@ class EmbeddedLedger:
         self._folded_at = self._clock.monotonic()
         self._submitted = self._synced = 0
         self._failure = ""
-        self._writer = Writer(
-            journal,
-            _in_loop(loop, self._acknowledge),
-            _in_loop(loop, self._fail),
-            self._idle_seconds,
-        )
+        self._writer = Writer(journal, _in_loop(loop, self._fail), self._idle_seconds)
+        loop.add_reader(self._writer.fileno(), self._acknowledge, self._writer)
         self._writer.start()
         self._keeper = asyncio.create_task(self._keep(), name="ledger-snapshots")
 
@@ -156,7 +153,10 @@ class EmbeddedLedger:
                     await self._keeper
                 self._keeper = None
             await asyncio.to_thread(writer.stop)
-            await asyncio.sleep(0)  # the last acknowledgements stand in the loop's queue
+            self._acknowledge(writer)
+            asyncio.get_running_loop().remove_reader(writer.fileno())
+            writer.close()
+            await asyncio.sleep(0)  # a failure may stand in the loop's queue
             assert self._journal is not None
             if not self._failure and self._journal.position.sequence > self._folded:
                 await self._fold(self._journal.position.sequence, in_thread=True)
@@ -166,12 +166,15 @@ class EmbeddedLedger:
     def _load(self) -> tuple[Recovered | None, Journal]:
         self._folder.lock()
         try:
-            recovered = recover(self._folder)
+            with collector_paused():
+                recovered = recover(self._folder)
+                gc.freeze()  # a full collection over a million accounts would stall the loop
             if recovered is None:
                 return None, Journal.create(self._folder, secrets.token_bytes(16))
-            gc.freeze()  # a full collection over a million accounts would stall the loop
             journal = Journal(self._folder, recovered.position)
-            journal.resume(recovered.unsealed, was_sealed=recovered.was_sealed)
+            journal.resume(
+                recovered.unsealed, was_sealed=recovered.was_sealed, version=recovered.version
+            )
             return recovered, journal
         except BaseException:
             self._folder.unlock()
@@ -195,6 +198,8 @@ class EmbeddedLedger:
         commit = self._book.commit_transfers(batch)
         if batch:
             self._submit(commit.effects)
+            await self._written()
+            return commit.results
         return await self._durable(commit.results)
 
     async def lookup_accounts(self, ids: Sequence[int]) -> list[Account]:
@@ -248,10 +253,14 @@ class EmbeddedLedger:
     async def _durable(self, answer: Answer) -> Answer:
         """The answer, once everything it was computed from is on the disk."""
         if self._synced < self._submitted:
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.append((self._submitted, waiter))
-            await waiter
+            await self._written()
         return answer
+
+    def _written(self) -> asyncio.Future[None]:
+        """Done once everything submitted so far is on the disk."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((self._submitted, waiter))
+        return waiter
 
     async def _searched(self, steps: queries.Steps[Answer]) -> Answer:
         """What a search finds, the loop turning between its steps."""
@@ -263,8 +272,8 @@ class EmbeddedLedger:
                 return await self._durable(answer)
             await asyncio.sleep(0)
 
-    def _acknowledge(self, ticket: int) -> None:
-        self._synced = ticket
+    def _acknowledge(self, writer: Writer) -> None:
+        self._synced = ticket = writer.take()
         self._last_sync_ms = self._clock.now_ms()
         waiters = self._waiters
         while waiters and waiters[0][0] <= ticket:
@@ -273,6 +282,8 @@ class EmbeddedLedger:
                 waiter.set_result(None)
 
     def _fail(self, reason: str) -> None:
+        if self._writer is not None:
+            self._acknowledge(self._writer)  # what was synced before it failed
         self._failure = reason
         _LOG.error("%s", reason)
         while self._waiters:

@@ -17,13 +17,13 @@ from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
 
-from core.ledger.codec import encode_effects
+from core.ledger.codec import encode_effects, merged
+from core.ledger.effects import Effects
 from core.ledger.files import File, Folder
-from core.ledger.state import Effects
 from core.ledger.types import LedgerDamaged, LedgerStopped
 
 SEAL_NAME = "journal.seal"
-VERSION = 1
+VERSION = 2  # of what is written; segments of format 1 are read
 RECORD_MAX = 64 * 1024 * 1024  # bytes of one body; the largest batch is 1 MB
 _SEGMENT_MAGIC = b"BURSLEDG"
 _SEAL_MAGIC = b"BURSSEAL"
@@ -101,22 +101,23 @@ class Journal:
         journal._begin_segment(1)
         return journal
 
-    def resume(self, unsealed: int, *, was_sealed: bool) -> None:
+    def resume(self, unsealed: int, *, was_sealed: bool, version: int) -> None:
         """Make durable what a recovery found: cut off a torn tail, and write again what stands
-        after the seal, because a sync that failed leaves pages the kernel believes clean.
-        Raises OSError."""
+        after the seal, because a sync that failed leaves pages the kernel believes clean. A
+        segment has one format, so one of an older format is ended. Raises OSError."""
         _, segment, _, end, _ = self.position
         name = segment_name(segment)
         torn = self._folder.size(name) > end
-        if was_sealed and not torn and unsealed == end:
-            return
-        file = self._open()
-        if torn:
-            file.truncate(end)
-        if unsealed < end:
-            file.write_at(unsealed, self._folder.read(name)[unsealed:end])
-        file.sync()
-        self._write_seal()
+        if not was_sealed or torn or unsealed < end:
+            file = self._open()
+            if torn:
+                file.truncate(end)
+            if unsealed < end:
+                file.write_at(unsealed, self._folder.read(name)[unsealed:end])
+            file.sync()
+            self._write_seal()
+        if version < VERSION:
+            self._begin_segment(self.position.sequence + 1)
 
     @property
     def is_sealed(self) -> bool:
@@ -127,7 +128,7 @@ class Journal:
         """Write commits as one record; return its sequence number once it is on the disk.
         Raises LedgerStopped."""
         identity, segment, sequence, end, chain = self.position
-        body = encode_effects(commits)
+        body = encode_effects(merged(commits))
         sequence += 1
         record, chain = frame(body, sequence, chain)
         try:
@@ -268,9 +269,15 @@ def read_segment_header(where: str, packed: bytes) -> Position:
     if _CRC.unpack(crc)[0] != crc32(header):
         raise LedgerDamaged(where, 0, "the header is damaged")
     _, version, _, identity, first, chain = _SEGMENT.unpack(header)
-    if version != VERSION:
+    if not 1 <= version <= VERSION:
         raise LedgerDamaged(where, 8, f"format {version} is not known to this version")
     return Position(identity, first, first - 1, SEGMENT_HEADER, chain)
+
+
+def segment_version(packed: bytes) -> int:
+    """The format of a segment whose header was read."""
+    version: int = _SEGMENT.unpack_from(packed)[1]
+    return version
 
 
 def read_records(where: str, packed: bytes, start: Position) -> Iterator[Record]:

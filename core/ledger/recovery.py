@@ -24,6 +24,7 @@ from core.ledger.journal import (
     read_seal,
     read_segment_header,
     segment_name,
+    segment_version,
 )
 from core.ledger.snapshot import Snapshot, read_snapshot, sequence_of
 from core.ledger.state import State
@@ -34,7 +35,7 @@ class Recovered(NamedTuple):
     """A ledger as its files tell it. `notices` are for the operator; `torn` bytes at the end of
     the newest segment belong to a record that was never acknowledged; `unsealed` is where the
     part of that segment begins that a sync may not have reached; `was_sealed` is whether the
-    last stop left nothing open."""
+    last stop left nothing open; `version` is that segment's format."""
 
     state: State
     position: Position
@@ -43,6 +44,7 @@ class Recovered(NamedTuple):
     torn: int
     unsealed: int
     was_sealed: bool
+    version: int
 
 
 def segments_of(names: list[str]) -> list[str]:
@@ -58,13 +60,14 @@ def snapshots_of(names: list[str]) -> list[str]:
 def recover(folder: Folder, upto: int | None = None) -> Recovered | None:
     """Read the ledger, or what it was after record `upto`; None if the folder holds none.
     Raises LedgerDamaged and OSError."""
-    with _collector_paused():
+    with collector_paused():
         return _recover(folder, upto)
 
 
 @contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Nothing that is loaded can be garbage, and collecting it costs as much as loading it."""
+def collector_paused() -> Iterator[None]:
+    """Nothing that is loaded can be garbage, and collecting it costs as much as loading it.
+    Whoever keeps what was loaded freezes it before the collector may look at it."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -108,9 +111,9 @@ def _recover(folder: Folder, upto: int | None) -> Recovered | None:
         where = folder.where(SEAL_NAME)
         notices.append(f"{where} is missing or damaged; a cut of the journal would go unseen")
     position: Position | None = None
-    torn = 0
+    torn = version = 0
     for name in segments:
-        position, torn = _read_segment(
+        position, torn, version = _read_segment(
             folder, name, position, base, state, upto, last=name == segments[-1]
         )
     assert position is not None
@@ -129,7 +132,7 @@ def _recover(folder: Folder, upto: int | None) -> Recovered | None:
             f"{folder.where(segments[-1])} was not sealed: the last stop was not an orderly one;"
             f" the last record found is {position.sequence}"
         )
-    return Recovered(state, position, after, notices, torn, unsealed, was_sealed)
+    return Recovered(state, position, after, notices, torn, unsealed, was_sealed, version)
 
 
 def newest_snapshot(
@@ -162,14 +165,15 @@ def _read_segment(
     upto: int | None,
     *,
     last: bool,
-) -> tuple[Position, int]:
-    """Verify a segment, apply what the state does not hold yet; its end, and torn bytes."""
+) -> tuple[Position, int, int]:
+    """Verify a segment, apply what the state does not hold yet; its end, torn bytes, and
+    format."""
     where = folder.where(name)
     packed = folder.read(name)
     position = read_segment_header(where, packed)
     check_succession(where, name, before, position)
     check_base(where, base, position)
-    after = base.sequence if base else 0
+    after, version = base.sequence if base else 0, segment_version(packed)
     try:
         for record in read_records(where, packed, position):
             start = position.end
@@ -179,9 +183,9 @@ def _read_segment(
             check_base(where, base, position)
             if record.sequence > after:
                 try:
-                    for effects in decode_effects(record.body):
+                    for effects in decode_effects(record.body, version):
                         state.apply(effects)
-                except (ValueError, KeyError, struct.error) as error:
+                except (ValueError, LookupError, struct.error) as error:
                     reason = f"record {record.sequence} makes no sense ({error!r})"
                     raise LedgerDamaged(where, start, reason) from error
             if record.sequence == upto:
@@ -189,8 +193,8 @@ def _read_segment(
     except TornTail as tail:
         if not last or upto is not None:
             raise LedgerDamaged(where, tail.offset, "a record is unfinished") from tail
-        return position, tail.size
-    return position, 0
+        return position, tail.size, version
+    return position, 0, version
 
 
 def check_succession(where: str, name: str, before: Position | None, start: Position) -> None:

@@ -105,8 +105,12 @@ def read_snapshot(where: str, packed: bytes) -> Snapshot:
         raise LedgerDamaged(where, _START, "the contents are damaged")
     state = State()
     state.timestamp = timestamp
-    for account in decode_accounts(view[ends[0] : ends[1]]):
-        state.add_account(account)
+    accounts = decode_accounts(view[ends[0] : ends[1]])
+    state.add_accounts(accounts)
+    for account in accounts:
+        debits = account.debits_posted + account.debits_pending
+        credits_ = account.credits_posted + account.credits_pending
+        state.turnover = max(state.turnover, debits, credits_)
     pending = bytes(view[ends[2] : ends[3]])
     _restore_transfers(state, decode_transfers(view[ends[1] : ends[2]]), pending)
     state.burnt = set(decode_ids(view[ends[3] : ends[4]]))

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
+from itertools import count, repeat
 
-import msgspec
-
+from core.ledger.effects import Effects, Run
 from core.ledger.types import (
     AMOUNT_MAX,
     NS_PER_SECOND,
@@ -29,6 +29,7 @@ CAPPED = DEBITS_CAPPED | CREDITS_CAPPED
 HISTORY = int(AccountFlags.HISTORY)
 ACCOUNT_IMPORTED = int(AccountFlags.IMPORTED)
 CLOSED = int(AccountFlags.CLOSED)
+NEEDS_TABLE = CAPPED | CLOSED | HISTORY  # accounts that no short cut may touch
 ACCOUNT_FLAGS = int(sum(AccountFlags))
 
 PENDING = int(TransferFlags.PENDING)
@@ -47,7 +48,8 @@ TRANSFER_FLAGS = int(sum(TransferFlags))
 
 class AccountState:
     """An account of the book: its fields, the transfers that touched it, and, for `history`
-    accounts, its balances after each of them."""
+    accounts, its balances after each of them. `ordinal` is its place in the order of creation;
+    `plain_ledger` is its ledger number if nothing but totals can refuse a transfer, else 0."""
 
     __slots__ = (
         "code",
@@ -59,6 +61,8 @@ class AccountState:
         "history",
         "id",
         "ledger",
+        "ordinal",
+        "plain_ledger",
         "timestamp",
         "transfers",
         "user_data_32",
@@ -66,8 +70,9 @@ class AccountState:
         "user_data_128",
     )
 
-    def __init__(self, row: Account) -> None:
+    def __init__(self, row: Account, ordinal: int) -> None:
         self.id = row.id
+        self.ordinal = ordinal
         self.debits_pending = row.debits_pending
         self.debits_posted = row.debits_posted
         self.credits_pending = row.credits_pending
@@ -78,9 +83,15 @@ class AccountState:
         self.ledger = row.ledger
         self.code = row.code
         self.flags = row.flags
+        self.plain_ledger = 0 if row.flags & NEEDS_TABLE else row.ledger
         self.timestamp = row.timestamp
         self.transfers: list[Transfer] = []
         self.history: list[AccountBalance] | None = [] if row.flags & HISTORY else None
+
+    def mark(self, flags: int) -> None:
+        """Give it other flags: closed, or open again."""
+        self.flags = flags
+        self.plain_ledger = 0 if flags & NEEDS_TABLE else self.ledger
 
     def row(self) -> Account:
         """The account as callers see it."""
@@ -110,7 +121,7 @@ class AccountState:
         )
 
 
-NO_ACCOUNT = AccountState(Account())  # id 0 is never in the book
+NO_ACCOUNT = AccountState(Account(), 0)  # id 0 is never in the book
 NO_TRANSFER = Transfer()
 
 PENDING_NOW, POSTED, VOIDED, EXPIRED = range(1, 5)  # what became of a pending transfer
@@ -139,18 +150,6 @@ def expires_at(p: Transfer) -> int:
     return p.timestamp + p.timeout * NS_PER_SECOND if p.timeout else 0
 
 
-class Effects(msgspec.Struct, frozen=True, gc=False):
-    """What one commit changed, with every decision made: rows as booked (timestamps assigned,
-    amounts resolved), ids burnt, pending transfers lapsed as (id, timestamp). `timestamp` is
-    the last slot used. This is what a journal stores and `State.apply` takes."""
-
-    timestamp: int
-    accounts: Sequence[Account] = ()
-    transfers: Sequence[Transfer] = ()
-    burnt: Sequence[int] = ()
-    expired: Sequence[tuple[int, int]] = ()
-
-
 class State:
     """Accounts, transfers, pending life cycles, burnt ids and the last timestamp."""
 
@@ -164,35 +163,65 @@ class State:
         self.burnt: set[int] = set()
         # (expires_at, timestamp, id); entries that were resolved or taken back stay until due
         self.due: list[tuple[int, int, int]] = []
+        # No account's debits or credits, posted and pending together, are above this.
+        self.turnover = 0
 
     def apply(self, effects: Effects) -> None:
         """Change the state by what a commit decided, in the order it happened."""
         for pending_id, _ in effects.expired:
             self.expire(pending_id)
-        for account in effects.accounts:
-            self.add_account(account)
-        accounts, transfers = self.accounts, self.transfers
-        enter = self.transfer_order.append
+        if effects.accounts:
+            self.add_accounts(effects.accounts)
         for row in effects.transfers:
-            dr, cr = accounts[row.debit_account_id], accounts[row.credit_account_id]
-            if row.flags or dr.history is not None or cr.history is not None:
-                self.book(row)
-                continue
-            # What `book` does for most rows of most journals, without the calls.
-            dr.debits_posted += row.amount
-            cr.credits_posted += row.amount
-            transfers[row.id] = row
-            enter(row)
-            dr.transfers.append(row)
-            cr.transfers.append(row)
+            self.book(row)
+        if effects.run is not None:
+            order = self.account_order
+            debits = [order[ordinal] for ordinal in effects.run.debits]
+            self.enter(effects.run, debits, [order[ordinal] for ordinal in effects.run.credits])
         self.burnt.update(effects.burnt)
         self.timestamp = effects.timestamp
 
+    def enter(
+        self, run: Run, debits: Sequence[AccountState], credits: Sequence[AccountState]
+    ) -> None:
+        """Enter a run that passed the rules, given the accounts that it names."""
+        rows = list(
+            map(
+                Transfer,
+                run.ids,
+                [account.id for account in debits],
+                [account.id for account in credits],
+                run.amounts,
+                repeat(0),
+                run.user_data_128 or repeat(0),
+                run.user_data_64 or repeat(0),
+                run.user_data_32 or repeat(0),
+                repeat(0),
+                repeat(run.ledger),
+                run.codes,
+                repeat(0),
+                range(run.timestamp, run.timestamp + len(run.ids)),
+            )
+        )
+        self.transfers.update(zip(run.ids, rows, strict=True))
+        self.transfer_order += rows
+        for dr, cr, amount, row in zip(debits, credits, run.amounts, rows, strict=True):
+            dr.debits_posted += amount
+            cr.credits_posted += amount
+            dr.transfers.append(row)
+            cr.transfers.append(row)
+        self.turnover += sum(run.amounts)
+
     def add_account(self, row: Account) -> None:
         """Enter an account that passed the rules."""
-        account = AccountState(row)
-        self.accounts[row.id] = account
-        self.account_order.append(account)
+        self.add_accounts((row,))
+
+    def add_accounts(self, rows: Sequence[Account]) -> None:
+        """The same for several."""
+        order = self.account_order
+        accounts = list(map(AccountState, rows, count(len(order))))
+        order += accounts
+        self.accounts.update([(account.id, account) for account in accounts])
 
     def remove_newest_account(self) -> None:
         """Take back the last `add_account`."""
@@ -212,16 +241,15 @@ class State:
         elif flags & PENDING:
             dr.debits_pending += amount
             cr.credits_pending += amount
+            self.turnover += amount
             self.pending[row.id] = PENDING_NOW
-            if flags & CLOSING_DEBIT:
-                dr.flags |= CLOSED
-            if flags & CLOSING_CREDIT:
-                cr.flags |= CLOSED
+            self._mark_closed(row, dr, cr, closed=True)
             if row.timeout:
                 heapq.heappush(self.due, (expires_at(row), row.timestamp, row.id))
         else:
             dr.debits_posted += amount
             cr.credits_posted += amount
+            self.turnover += amount
         self.transfers[row.id] = row
         self.transfer_order.append(row)
         for account in (dr, cr):
@@ -289,6 +317,6 @@ class State:
     @staticmethod
     def _mark_closed(p: Transfer, dr: AccountState, cr: AccountState, *, closed: bool) -> None:
         if p.flags & CLOSING_DEBIT:
-            dr.flags = dr.flags | CLOSED if closed else dr.flags & ~CLOSED
+            dr.mark(dr.flags | CLOSED if closed else dr.flags & ~CLOSED)
         if p.flags & CLOSING_CREDIT:
-            cr.flags = cr.flags | CLOSED if closed else cr.flags & ~CLOSED
+            cr.mark(cr.flags | CLOSED if closed else cr.flags & ~CLOSED)

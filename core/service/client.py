@@ -36,6 +36,7 @@ from core.api import (
     TransferView,
     TrialView,
     Update,
+    WalletView,
 )
 from core.events import EventRecord
 from core.model import BursarError, NoWallet, Secret
@@ -193,6 +194,20 @@ class EngineClient:
         )
         return outcome
 
+    async def set_up_backups(self, password: Secret, recovery: Secret) -> Outcome:
+        body = wire.encode(wire.KeyRequest(password.reveal(), recovery.reveal()))
+        outcome: Outcome = wire.decode_outcome(
+            await self._call("POST", "/v1/backups/key", content=body)
+        )
+        return outcome
+
+    async def change_password(self, current: Secret, password: Secret, recovery: Secret) -> Outcome:
+        wanted = wire.KeyRequest(password.reveal(), recovery.reveal(), current.reveal())
+        outcome: Outcome = wire.decode_outcome(
+            await self._call("PUT", "/v1/backups/key", content=wire.encode(wanted))
+        )
+        return outcome
+
     async def plan_restore(self, request: RestoreRequest, password: Secret) -> RestorePlan:
         body = wire.encode(wire.SecretRequest(password.reveal(), restore=request))
         plan: RestorePlan = wire.decode_plan(await self._call("POST", "/v1/restore", content=body))
@@ -227,6 +242,19 @@ class EngineClient:
             await self._call("POST", "/v1/seed/verify", content=body)
         )
         return outcome
+
+    async def unlock_seed(self, password: Secret) -> Outcome:
+        body = wire.encode(wire.SecretRequest(password.reveal()))
+        outcome: Outcome = wire.decode_outcome(
+            await self._call("POST", "/v1/seed/unlock", content=body)
+        )
+        return outcome
+
+    async def wallets(self, agent: str = "") -> Sequence[WalletView]:
+        found: list[WalletView] = wire.decode_wallets(
+            await self._call("GET", "/v1/wallets", agent=agent)
+        )
+        return found
 
     async def close(self) -> None:
         await self._http.aclose()

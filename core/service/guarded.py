@@ -22,6 +22,15 @@ def guarded_routes(api: EngineApi) -> list[web.RouteDef]:
         body: wire.SecretRequest = wire.decode_secret_request(await request.read())
         return _json(await api.drill(body.target, Secret(body.secret)))
 
+    async def set_up(request: web.Request) -> web.Response:
+        body: wire.KeyRequest = wire.decode_key_request(await request.read())
+        return _json(await api.set_up_backups(Secret(body.password), Secret(body.recovery)))
+
+    async def change_password(request: web.Request) -> web.Response:
+        body: wire.KeyRequest = wire.decode_key_request(await request.read())
+        current, password = Secret(body.current), Secret(body.password)
+        return _json(await api.change_password(current, password, Secret(body.recovery)))
+
     async def plan(request: web.Request) -> web.Response:
         body: wire.SecretRequest = wire.decode_secret_request(await request.read())
         if body.restore is None:
@@ -47,15 +56,22 @@ def guarded_routes(api: EngineApi) -> list[web.RouteDef]:
         body: wire.SecretRequest = wire.decode_secret_request(await request.read())
         return _json(await api.verify_seed(Secret(body.secret)))
 
+    async def unlock_seed(request: web.Request) -> web.Response:
+        body: wire.SecretRequest = wire.decode_secret_request(await request.read())
+        return _json(await api.unlock_seed(Secret(body.secret)))
+
     return [
         web.get("/v1/backups/at", at),
         web.post("/v1/backups/drill", drill),
+        web.post("/v1/backups/key", set_up),
+        web.put("/v1/backups/key", change_password),
         web.post("/v1/restore", plan),
         web.get("/v1/restore", reconciliation),
         web.post("/v1/restore/undo", undo),
         web.post("/v1/restore/{plan}/apply", apply),
         web.delete("/v1/restore/{plan}", discard),
         web.post("/v1/seed/verify", verify_seed),
+        web.post("/v1/seed/unlock", unlock_seed),
     ]
 
 

@@ -81,6 +81,7 @@ class Server:
                 web.get("/v1/settlements", self._settlements),
                 web.get("/v1/settlements/explain", self._explain),
                 web.get("/v1/backups", self._backups),
+                web.get("/v1/wallets", self._wallets),
                 *guarded_routes(self._api),
             ]
         )
@@ -192,6 +193,9 @@ class Server:
 
     async def _backups(self, request: web.Request) -> web.Response:
         return _json((await self._api.state()).backups)
+
+    async def _wallets(self, request: web.Request) -> web.Response:
+        return _json(list(await self._api.wallets(request.query.get("agent", ""))))
 
     async def _reconcile(self, request: web.Request) -> web.Response:
         return _json(list(await self._api.reconcile(request.query.get("agent", ""))))

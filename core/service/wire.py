@@ -29,6 +29,7 @@ from core.api import (
     StatePatch,
     TransferView,
     TrialView,
+    WalletView,
 )
 from core.events import EventRecord, Json, decode_amount, encode_amount, iso_utc
 from core.model import BursarError
@@ -60,6 +61,17 @@ class SecretRequest(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return "SecretRequest(********)"
+
+
+class KeyRequest(msgspec.Struct, frozen=True):
+    """Body of the requests that set or change what opens seed and backups; Unix socket only."""
+
+    password: str
+    recovery: str = ""
+    current: str = ""
+
+    def __repr__(self) -> str:
+        return "KeyRequest(********)"
 
 
 class SparklineRequest(msgspec.Struct, frozen=True):
@@ -110,11 +122,13 @@ decode_peers: Decoder = Decoder(list[PeerView])
 decode_trial: Decoder = Decoder(list[TrialView])
 decode_totals: Decoder = Decoder(list[AccountTotals])
 decode_texts: Decoder = Decoder(dict[str, str])
+decode_wallets: Decoder = Decoder(list[WalletView])
 decode_backups: Decoder = Decoder(list[BackupView])
 decode_plan: Decoder = Decoder(RestorePlan)
 decode_restored: Decoder = Decoder(RestoreResult)
 decode_reconciliation: Decoder = Decoder(ReconciliationView | None)
 decode_secret_request: Decoder = Decoder(SecretRequest)
+decode_key_request: Decoder = Decoder(KeyRequest)
 decode_fault: Decoder = Decoder(Fault)
 
 

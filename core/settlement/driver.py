@@ -34,6 +34,8 @@ class Driver:
         self, engine: SettlementEngine, actions: Actions, records: Records, clock: Clock, node: Node
     ) -> None:
         self.trouble: dict[SettlementKey, str] = {}
+        self.held = False
+        """Nothing is given to the engine."""
         self._engine = engine
         self._actions = actions
         self._records = records
@@ -53,7 +55,7 @@ class Driver:
 
     def wake(self, key: SettlementKey) -> None:
         """See whether something is to be done there, if nobody is at it."""
-        if self._group is None or not self._engine.begins or key in self._tasks:
+        if self.held or self._group is None or not self._engine.begins or key in self._tasks:
             return
         task = self._group.create_task(self._drive(key), name="settlement")
         self._tasks[key] = task

@@ -28,6 +28,7 @@ from core.settlement.thresholds import Level, ThresholdRules, parse, scope_name
 from core.settlement.types import (
     MonitorNotStopped,
     SettlementKey,
+    SettlementNotPossible,
     SettlementView,
     ThresholdRefused,
 )
@@ -36,6 +37,12 @@ from core.store.protocol import SettlementStore, StoredThreshold
 
 log = logging.getLogger("bursar.settlement")
 
+HELD_KEY = "restore.held"
+"""Where the store's small memory says "1" as long as settlements are held."""
+HELD = (
+    "Settlements are held: the data was restored, and payments may have been made that it does not "
+    "know of. Compare with the peers, then run `bursar settlements release`."
+)
 _RECEIVABLE = Direction.RECEIVABLE
 _RETRY_S = 1.0
 
@@ -43,7 +50,8 @@ _RETRY_S = 1.0
 class SettlementMonitor:
     """Over a manager and its ledger, both open, and a store.
 
-    `generation` names the data the node runs on. `sweeps` counts sweeps, `failures` readings
+    `generation` names the data the node runs on. While it is `held` it watches, and nothing is
+    triggered or begun until `release`. `sweeps` counts sweeps, `failures` readings
     that failed; `error` says why the last look or sweep could not be finished, "" if it was;
     `warnings` are thresholds that are close to their credit limits.
     """
@@ -62,6 +70,7 @@ class SettlementMonitor:
         polling_interval_s: float = 30.0,
         stuck_after_s: float = 600.0,
         rng: Callable[[], float] = random.random,
+        held: bool = False,
     ) -> None:
         self.sweeps = 0
         self.error = ""
@@ -80,6 +89,7 @@ class SettlementMonitor:
         self._actions = Actions(manager, ledger, self._records, self._observer, clock, rng)
         self._driver = Driver(engine or ManualEngine(), self._actions, self._records, clock, node)
         self._observer.on_trigger = self._driver.wake
+        self._observer.held = self._driver.held = held
         self._running: asyncio.Task[None] | None = None
         self._warned: set[tuple[SettlementKey, int, int]] = set()
 
@@ -230,6 +240,20 @@ class SettlementMonitor:
             log.error("settlements: %s", error)
         self.error = error
 
+    # -- held after a restore
+
+    @property
+    def held(self) -> bool:
+        """Whether settlements wait to be released."""
+        return self._observer.held
+
+    async def release(self) -> None:
+        """Let settlements go on, and look at every pair now if the monitor runs. Raises
+        StoreError, LedgerError."""
+        self._observer.held = self._driver.held = False
+        if self._running is not None:
+            await self.sweep()
+
     # -- states
 
     @property
@@ -277,7 +301,8 @@ class SettlementMonitor:
 
     def explain(self, peer: str, token: str, direction: Direction = _RECEIVABLE) -> str:
         """Why the pair is or is not settling, and what to do."""
-        return explain(self.view(peer, token, direction), self._stuck_after_ms)
+        told = explain(self.view(peer, token, direction), self._stuck_after_ms)
+        return f"{HELD} {told}" if self.held else told
 
     def _keys(self) -> list[SettlementKey]:
         pairs = dict.fromkeys(self._manager.pairs)
@@ -301,6 +326,8 @@ class SettlementMonitor:
         Raises IllegalTransition, SettlementNotPossible; then nothing was changed. So for all
         three commands; `idempotency_key`, where given, must be that of the settlement meant.
         """
+        if self.held:
+            raise SettlementNotPossible(HELD)
         key = SettlementKey(peer, token, direction)
         await self._actions.begin(key, amount, by, idempotency_key)
         self._driver.wake(key)

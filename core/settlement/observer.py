@@ -59,6 +59,8 @@ class Observer:
         self.balances: dict[Pair, PeerBalance] = {}
         self.trouble: dict[Pair, str] = {}
         self.failures = 0
+        self.held = False
+        """Balances are looked at and nothing triggers."""
         self.on_trigger: Callable[[SettlementKey], None] = lambda key: None
         self._manager = manager
         self._records = records
@@ -171,6 +173,8 @@ class Observer:
             log.debug("%s at %d: stays %s", key, due, row.told)
             return None
         now_ms = self._clock.now_ms()
+        if cause is Cause.EXCEEDED and self.held:
+            return None  # it is still above when they are released
         if cause is Cause.EXCEEDED and isinstance(threshold, Threshold):
             return happenings.triggered(row, self._node, due, threshold, now_ms)
         reason = (

@@ -9,10 +9,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+import secrets
+import shutil
 import stat
 from pathlib import Path
 
 from core.store.protocol import StoreError
+
+PREVIOUS = "PREVIOUS"
+_GENERATION = re.compile(r"gen-(\d+)(?:-[0-9a-f]+)?")
+_STAGES = "restore-"
 
 
 class DirectoryInUseError(StoreError):
@@ -123,6 +130,50 @@ class DataDirectory:
             os.close(fd)
         return False
 
+    # --- generations ------------------------------------------------------------------------
+
+    def previous(self) -> str:
+        """The generation that the one in use took the place of, "" where there is none to go back
+        to."""
+        try:
+            name = (self.generation() / PREVIOUS).read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
+        return name if _GENERATION.fullmatch(name) and (self.path / name).is_dir() else ""
+
+    def new_generation(self) -> str:
+        """A name that no generation had, here or on another machine: settlements derive their
+        keys from it, and must never repeat one."""
+        numbers = [
+            int(found[1])
+            for path in self.path.iterdir()
+            if (found := _GENERATION.fullmatch(path.name))
+        ]
+        return f"gen-{max(numbers, default=0) + 1:04d}-{secrets.token_hex(4)}"
+
+    def adopt(self, staged: Path, name: str) -> None:
+        """Put a staged generation, durable already, in the place of the one in use: at every
+        instant CURRENT names a whole one. Only for the lock's owner. Raises OSError."""
+        staged.rename(self.path / name)
+        _sync_folder(self.path)
+        self._point_at(name)
+
+    def use(self, name: str) -> None:
+        """Point CURRENT at a generation that is there."""
+        self._point_at(name)
+
+    def clean(self) -> list[str]:
+        """Remove what a restore that did not come to its end has left, and generations that can no
+        longer be gone back to. Only for the lock's owner. Answers what was removed."""
+        kept = {self.generation().name, self.previous()}
+        gone = []
+        for path in sorted(self.path.iterdir()):
+            is_old = _GENERATION.fullmatch(path.name) and path.name not in kept
+            if path.is_dir() and (is_old or path.name.startswith(_STAGES)):
+                shutil.rmtree(path, ignore_errors=True)
+                gone.append(path.name)
+        return gone
+
     def _refuse_foreign(self, path: Path) -> None:
         status = path.stat()
         if status.st_uid != os.geteuid():
@@ -146,8 +197,12 @@ class DataDirectory:
         finally:
             os.close(fd)
         temporary.rename(self.path / "CURRENT")
-        folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _sync_folder(self.path)
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

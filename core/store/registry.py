@@ -120,7 +120,7 @@ def add_addresses(connection: sqlite3.Connection, wallets: Sequence[NewWallet]) 
                 f" {', '.join(sorted(kinds)) or 'none'}"
             )
         chain_id, kind = kinds[wallet.chain]
-        key = _case_folded(kind, wallet.address)
+        key = case_folded(kind, wallet.address)
         _refuse_duplicate(connection, index, wallet, chain_id, key)
         connection.execute(
             "INSERT INTO wallet_addresses"
@@ -188,7 +188,7 @@ def _put_asset(
     (symbol_id,) = connection.execute(
         "SELECT id FROM assets WHERE symbol = ? AND name = ?", (asset.symbol, asset.name)
     ).fetchone()
-    key = _asset_key(kind, asset)
+    key = asset_key(kind, asset)
     row = connection.execute(
         "SELECT id, decimals FROM asset_on_chain WHERE chain_id = ? AND asset_key = ?",
         (chain_id, key),
@@ -316,15 +316,15 @@ def _add_accounts(connection: sqlite3.Connection, *, above_address: int) -> None
         connection.execute("UPDATE chain_leases SET is_whole = 0")
 
 
-def _asset_key(kind: ChainKind, asset: NewAsset) -> str:
+def asset_key(kind: ChainKind, asset: NewAsset) -> str:
     if asset.contract is None:
         return ""
     if kind is ChainKind.XRPL:  # an issuer issues many currencies
         return f"{asset.symbol}.{asset.contract}"
-    return _case_folded(kind, asset.contract)
+    return case_folded(kind, asset.contract)
 
 
-def _case_folded(kind: ChainKind, address: str) -> str:
+def case_folded(kind: ChainKind, address: str) -> str:
     """Case is a checksum on EVM (EIP-55) and part of the address elsewhere (base58)."""
     return address.lower() if kind is ChainKind.EVM else address
 

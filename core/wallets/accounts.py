@@ -138,15 +138,15 @@ def read_accounts(folder: Path) -> Accounts:
         content = private_files.read(path, _LARGEST)
     except private_files.AbsentError as error:
         raise NoAccountsError(
-            f"{path} is not there: no address can be derived. Where a seed is, its password "
-            "brings the file back."
+            f"{path} is not there: no address can be derived. `bursar seed unlock` brings the file "
+            "back with the seed's password."
         ) from error
     return decode_accounts(content, str(path))
 
 
 def decode_accounts(content: bytes, where: str) -> Accounts:
     """Read the file's content (from a backup, say). Raises NoAccountsError naming `where`."""
-    damaged = f"{where} is damaged; the seed's password brings it back, or a backup."
+    damaged = f"{where} is damaged; `bursar seed unlock` brings it back, or a backup."
     try:
         accounts = msgspec.json.decode(content, type=Accounts)
         if encode_accounts(accounts) != content:

@@ -118,7 +118,7 @@ async def check_claims(
     deriver: Deriver, claims: Sequence[Claim], progress: Progress | None = None
 ) -> list[Mismatch]:
     """Re-derive every address and compare. Empty: all of them are this seed's."""
-    found = await _in_slices(claims, lambda claim: _mismatch(deriver, claim), progress)
+    found = await _in_slices(claims, lambda claim: mismatch_of(deriver, claim), progress)
     return [mismatch for mismatch in found if mismatch is not None]
 
 
@@ -138,7 +138,8 @@ def _each(items: Iterable[T], work: Callable[[T], R]) -> list[R]:
     return [work(item) for item in items]
 
 
-def _mismatch(deriver: Deriver, claim: Claim) -> Mismatch | None:
+def mismatch_of(deriver: Deriver, claim: Claim) -> Mismatch | None:
+    """What is wrong with a claim, None where it holds."""
     try:
         derived = deriver.address_at(claim.kind, claim.path)
         if derived == parse_address(claim.kind, claim.address):

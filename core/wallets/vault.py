@@ -63,7 +63,7 @@ class SeedVault:
         self.folder = folder
         self.path = folder / FILE_NAME
         self._clock = clock
-        self._templates = templates
+        self.templates = templates
         self._attempts = Attempts(memory, clock)
         self._opening = asyncio.Lock()
 
@@ -84,7 +84,7 @@ class SeedVault:
         if accounts.fingerprint != fingerprint:
             raise NoAccountsError(
                 f"The account keys in {self.folder} belong to seed {accounts.fingerprint[:8]}, "
-                f"the vault holds {fingerprint[:8]}; unlock it to derive them again."
+                f"the vault holds {fingerprint[:8]}; run `bursar seed unlock` to derive them again."
             )
         return accounts
 
@@ -156,8 +156,8 @@ class SeedVault:
             content = private_files.read(self.path, LARGEST)
         except private_files.AbsentError as error:
             raise NoSeedError(
-                f"{self.folder} holds no seed; this installation is watch-only. Run `bursar init` "
-                "for a seed, or restore a backup."
+                f"{self.folder} holds no seed; this installation is watch-only. Run "
+                "`bursar seed create` for a seed, or restore a backup."
             ) from error
         return parse(content, str(self.path))
 
@@ -172,7 +172,7 @@ class SeedVault:
         if self.exists():
             raise SeedPresentError(present)
         check_password(typed)
-        accounts = derive_accounts(seed, self._templates)
+        accounts = derive_accounts(seed, self.templates)
         content = seal(seed, Password(typed), recovery, self._clock.now_ms(), parameters)
         try:
             private_files.create(self.path, content)
@@ -190,8 +190,8 @@ class SeedVault:
             _log.warning("the account keys are derived again: %s", error)
         else:
             check_accounts(before, seed)
-        if before is None or not follows(before, self._templates):
-            write_accounts(self.folder, derive_accounts(seed, self._templates, before))
+        if before is None or not follows(before, self.templates):
+            write_accounts(self.folder, derive_accounts(seed, self.templates, before))
 
     def _rekey(
         self,

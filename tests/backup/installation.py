@@ -12,7 +12,7 @@ from core.backup.archive import ArchiveWriter, Sealed
 from core.backup.catalogue import Catalogue, entry_of
 from core.backup.header import BackupType, Header
 from core.backup.keyring import KeyRing
-from core.backup.keys import Argon2Parameters, SecretKey, password_slot, recovery_slot
+from core.backup.keys import make_slots
 from core.backup.making import Made, Snapshot, make
 from core.backup.records import (
     AgentEntry,
@@ -32,23 +32,23 @@ from core.backup.records import (
     encode,
     sort_records,
 )
+from core.model import Secret
+from core.wallets.secrets import Password, RecoveryKey, SecretBytes
+from core.wallets.slots import Argon2Parameters
 from tests.clock import START_MS
 
 PASSWORD = "correct horse battery staple treasury"
 INSTALL_ID = "4b1c9a52-0a4e-4a52-9d0e-6f4b3a1f2c77"
 CHEAP = Argon2Parameters(memory_kib=8 * 1024, iterations=1, lanes=1)
-KEY = SecretKey(bytes(range(32)))
-RECOVERY = SecretKey(bytes(range(100, 132)))
+OPENER = Password(Secret(PASSWORD))
+KEY = SecretBytes(bytes(range(32)))
+RECOVERY = RecoveryKey(bytes(range(100, 132)))
 FINGERPRINT = "a1b2c3d4"
 
 
 def ring() -> KeyRing:
     """Keys whose password costs a test little."""
-    slots = (
-        password_slot(KEY, PASSWORD, INSTALL_ID, CHEAP),
-        recovery_slot(KEY, RECOVERY, INSTALL_ID),
-    )
-    return KeyRing(INSTALL_ID, KEY, slots)
+    return KeyRing(INSTALL_ID, KEY, make_slots(KEY, INSTALL_ID, OPENER, RECOVERY, CHEAP))
 
 
 def agent_records(name: str, amount: int = 10**20, checked_ms: int = START_MS) -> list[AnyRecord]:

@@ -13,12 +13,13 @@ import msgspec
 
 from core.backup.header import BackupType
 from core.backup.keyring import KeyRing
-from core.backup.keys import password_slot, recovery_slot, recovery_text
+from core.backup.keys import make_slots
 from core.backup.records import Balance, Wallet, encode, sort_records
 from core.backup.verify import RestoredChain
 from tests.backup.installation import (
     INSTALL_ID,
     KEY,
+    OPENER,
     PASSWORD,
     RECOVERY,
     Workshop,
@@ -42,7 +43,7 @@ def main(folder: Path) -> None:
     """Write the vectors into an empty folder."""
     folder.mkdir()
     workshop = Workshop(folder)
-    slots = (password_slot(KEY, PASSWORD, INSTALL_ID), recovery_slot(KEY, RECOVERY, INSTALL_ID))
+    slots = make_slots(KEY, INSTALL_ID, OPENER, RECOVERY)
     workshop.ring = KeyRing(INSTALL_ID, KEY, slots)  # at the real cost, not a test's
     before = installation(("alpha", "beta", "gämma \u2603"))
     full = workshop.make(before, BackupType.FULL)
@@ -58,7 +59,7 @@ def main(folder: Path) -> None:
     (folder / "records.ndjson").write_bytes(b"\n".join(lines) + b"\n")
     vectors = Vectors(
         PASSWORD,
-        recovery_text(RECOVERY),
+        RECOVERY.text().reveal(),
         KEY.reveal().hex(),
         [full.path.name, child.path.name],
         [full.sealed.sha256, child.sealed.sha256],

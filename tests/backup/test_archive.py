@@ -13,8 +13,7 @@ from core.backup.archive import (
     ArchiveWriter,
     measure,
     open_archive,
-    open_with_password,
-    open_with_recovery_key,
+    open_with,
 )
 from core.backup.errors import (
     BackupError,
@@ -23,10 +22,13 @@ from core.backup.errors import (
     WrongKeyError,
 )
 from core.backup.header import CHUNK_BYTES, canonical, new_archive_id
-from core.backup.keys import SecretKey
+from core.backup.keys import new_key
 from core.backup.verify import read_lines, verify
+from core.model import Secret
+from core.wallets.secrets import Password, RecoveryKey
 from tests.backup.installation import (
     KEY,
+    OPENER,
     PASSWORD,
     RECOVERY,
     full_header,
@@ -41,6 +43,11 @@ STORED_CHUNK = CHUNK_BYTES + 16
 
 def opened(raw: bytes) -> Archive:
     return open_archive(io.BytesIO(raw), "x.bursar", KEY)
+
+
+def typed(password: str) -> Password:
+    """As it enters the KDF."""
+    return Password(Secret(password))
 
 
 def first_line(raw: bytes) -> bytes:
@@ -160,22 +167,22 @@ def test_an_archive_without_its_last_chunk_never_opens() -> None:
 def test_password_and_recovery_key_open_and_others_do_not() -> None:
     raw, _ = sealed_bytes()
     for archive, key in (
-        open_with_password(io.BytesIO(raw), "x", PASSWORD),
-        open_with_recovery_key(io.BytesIO(raw), "x", RECOVERY),
+        open_with(io.BytesIO(raw), "x", OPENER),
+        open_with(io.BytesIO(raw), "x", RECOVERY),
     ):
         assert key == KEY
         assert [line for _, line in read_lines(archive)] == installation()
-    with pytest.raises(WrongKeyError, match="does not open x"):
-        open_with_password(io.BytesIO(raw), "x", PASSWORD + " ")
+    with pytest.raises(WrongKeyError, match="x was not opened"):
+        open_with(io.BytesIO(raw), "x", typed(PASSWORD + " "))
     with pytest.raises(WrongKeyError):
-        open_with_recovery_key(io.BytesIO(raw), "x", SecretKey.generate())
+        open_with(io.BytesIO(raw), "x", RecoveryKey.generate())
     with pytest.raises(WrongKeyError):
-        open_archive(io.BytesIO(raw), "x", SecretKey.generate())
+        open_archive(io.BytesIO(raw), "x", new_key())
 
 
 def test_a_password_is_the_same_however_its_letters_were_composed() -> None:
     raw, _ = sealed_bytes()
-    assert open_with_password(io.BytesIO(raw), "x", PASSWORD.replace("c", "\uff43"))[1] == KEY
+    assert open_with(io.BytesIO(raw), "x", typed(PASSWORD.replace("c", "\uff43")))[1] == KEY
 
 
 def test_with_the_right_password_a_changed_header_is_called_damage_and_not_a_wrong_key() -> None:
@@ -183,7 +190,7 @@ def test_with_the_right_password_a_changed_header_is_called_damage_and_not_a_wro
     changed = raw.replace(b'"walletCount":3', b'"walletCount":4')
     assert changed != raw
     with pytest.raises(DamagedArchiveError, match="checksum validation failed"):
-        open_with_password(io.BytesIO(changed), "x", PASSWORD)
+        open_with(io.BytesIO(changed), "x", OPENER)
 
 
 def test_slots_of_another_archive_are_noticed() -> None:

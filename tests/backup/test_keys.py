@@ -1,133 +1,168 @@
-"""Slots, the recovery key on paper, and the key ring: nothing runs unchecked, nothing shows."""
+"""The backup key's slots and the key ring: bound to the installation, written once, never shown."""
 
 from __future__ import annotations
 
-import pickle
+import threading
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from core.backup import keys
 from core.backup.errors import KeySlotError, WrongKeyError
-from core.backup.keyring import format_key_ring, parse_key_ring, read_key_file
-from core.backup.keys import (
-    Argon2Parameters,
-    SecretKey,
-    Slot,
-    check_slots,
-    parse_recovery_text,
-    password_slot,
-    recovery_slot,
-    recovery_text,
-    unlock_with_password,
+from core.backup.keyring import (
+    create_key_ring,
+    format_key_ring,
+    make_key_ring,
+    new_install_id,
+    parse_key_ring,
+    read_key_file,
+    replace_key_ring,
+    with_new_slots,
 )
-from tests.backup.installation import CHEAP, INSTALL_ID, KEY, PASSWORD, RECOVERY, ring
+from core.backup.keys import check_slots, make_slots, new_key, unlock
+from core.model import Secret
+from core.wallets.passwords import WeakPasswordError
+from core.wallets.secrets import Password, RecoveryKey
+from core.wallets.slots import Argon2Parameters
+from tests.backup.installation import CHEAP, INSTALL_ID, KEY, OPENER, PASSWORD, RECOVERY, ring
 
 
-@pytest.mark.parametrize(
-    "parameters",
-    [
-        Argon2Parameters(memory_kib=8 * 1024 - 1),
-        Argon2Parameters(memory_kib=1024 * 1024 + 1),
-        Argon2Parameters(memory_kib=2**40),
-        Argon2Parameters(iterations=0),
-        Argon2Parameters(iterations=17),
-        Argon2Parameters(lanes=0),
-        Argon2Parameters(lanes=17),
-    ],
-)
-def test_insane_parameters_are_refused_before_the_kdf_runs(
-    parameters: Argon2Parameters, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    slot = msgspec.structs.replace(ring().slots[0], parameters=parameters)
-
-    def runs(**_: object) -> None:
-        raise AssertionError("Argon2id was asked to run")
-
-    monkeypatch.setattr(keys, "Argon2id", runs)
-    with pytest.raises(KeySlotError, match="not run"):
-        unlock_with_password((slot,), PASSWORD, INSTALL_ID)
-    with pytest.raises(KeySlotError, match="not run"):
-        password_slot(KEY, PASSWORD, INSTALL_ID, parameters)
+def test_password_and_recovery_key_each_unlock_the_backup_key() -> None:
+    assert unlock(ring().slots, OPENER, INSTALL_ID) == KEY
+    assert unlock(ring().slots, RECOVERY, INSTALL_ID) == KEY
 
 
-def test_slots_that_nobody_writes_are_refused() -> None:
-    password, recovery = ring().slots
-    changed = msgspec.structs.replace
-    for slots in (
-        (),
-        (password, password),
-        (changed(password, salt=b""),),
-        (changed(password, nonce=bytes(11)),),
-        (changed(recovery, wrapped=bytes(47)),),
-        (changed(recovery, kdf="argon2id"),),
-        (changed(recovery, parameters=CHEAP),),
-        (changed(password, parameters=None),),
-    ):
-        with pytest.raises(KeySlotError):
-            check_slots(slots)
+def test_a_wrong_one_is_told_apart_from_a_missing_slot_and_names_the_file() -> None:
+    with pytest.raises(WrongKeyError, match=r"password is wrong\. x\.bursar was not opened"):
+        unlock(ring().slots, Password(Secret("another password")), INSTALL_ID, "x.bursar")
+    with pytest.raises(WrongKeyError, match="no recovery key"):
+        unlock(ring().slots[:1], RECOVERY, INSTALL_ID)
 
 
 def test_a_slot_moved_to_another_installation_opens_nothing() -> None:
     with pytest.raises(WrongKeyError):
-        unlock_with_password(ring().slots, PASSWORD, "another installation")
+        unlock(ring().slots, OPENER, "another installation")
 
 
-def test_the_recovery_key_survives_paper() -> None:
-    text = recovery_text(RECOVERY)
-    groups = text.split("-")
-    assert [len(group) for group in groups] == [4] * 14
-    assert parse_recovery_text(text) == RECOVERY
-    assert parse_recovery_text(f" {text.lower().replace('-', ' ')}\n") == RECOVERY
-    assert parse_recovery_text(text.replace("O", "0").replace("I", "1")) == RECOVERY
-    mistyped = ("A" if text[0] != "A" else "B") + text[1:]
-    with pytest.raises(KeySlotError, match="mistyped"):
-        parse_recovery_text(mistyped)
-    for wrong in (text[:-1], "", "?" * 56, "ä"):
-        with pytest.raises(KeySlotError, match="no recovery key"):
-            parse_recovery_text(wrong)
+def test_insane_slots_are_refused_as_key_slots_before_a_kdf_runs() -> None:
+    costly = Argon2Parameters(memory_kib=2**40)
+    slot = msgspec.structs.replace(ring().slots[0], parameters=costly)
+    with pytest.raises(KeySlotError, match="not run"):
+        unlock((slot,), OPENER, INSTALL_ID)
+    with pytest.raises(KeySlotError, match="not run"):
+        make_slots(KEY, INSTALL_ID, OPENER, None, costly)
+    for wrong in ((), (slot, slot), (msgspec.structs.replace(slot, salt=b""),)):
+        with pytest.raises(KeySlotError):
+            check_slots(wrong)
 
 
-def test_a_secret_key_shows_itself_nowhere() -> None:
-    for text in (repr(KEY), str(KEY), f"{KEY}", repr(ring())):
+def test_a_ring_is_created_once_and_private(tmp_path: Path) -> None:
+    path = tmp_path / "backup-key.json"
+    made = create_key_ring(path, INSTALL_ID, Secret(PASSWORD), RECOVERY, parameters=CHEAP)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert read_key_file(path) == made
+    assert unlock(made.slots, RECOVERY, INSTALL_ID) == made.key
+    content = path.read_bytes()
+    with pytest.raises(KeySlotError, match="not touched"):
+        create_key_ring(path, INSTALL_ID, Secret(PASSWORD), parameters=CHEAP)
+    assert path.read_bytes() == content
+
+
+def test_of_two_rings_created_at_once_one_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "backup-key.json"
+    ended: list[str] = []
+
+    def create() -> None:
+        try:
+            made = create_key_ring(path, INSTALL_ID, Secret(PASSWORD), parameters=CHEAP)
+            ended.append(made.key.reveal().hex())
+        except KeySlotError:
+            ended.append("refused")
+
+    threads = [threading.Thread(target=create) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(ended)[1] == "refused"
+    assert read_key_file(path).key.reveal().hex() in ended
+
+
+def test_a_weak_password_makes_no_ring(tmp_path: Path) -> None:
+    with pytest.raises(WeakPasswordError):
+        create_key_ring(tmp_path / "ring", new_install_id(), Secret("Password12345678!"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_slots_keep_the_key_and_the_installation(tmp_path: Path) -> None:
+    path = tmp_path / "ring"
+    before = create_key_ring(path, INSTALL_ID, Secret(PASSWORD), RECOVERY, parameters=CHEAP)
+    changed = Secret("another horse with another battery")
+    after = with_new_slots(before, changed, parameters=CHEAP)
+    replace_key_ring(path, after)
+    assert read_key_file(path).key == before.key
+    assert unlock(after.slots, Password(changed), INSTALL_ID) == before.key
+    with pytest.raises(WrongKeyError):
+        unlock(after.slots, OPENER, INSTALL_ID)
+    with pytest.raises(WrongKeyError):
+        unlock(after.slots, RECOVERY, INSTALL_ID)
+
+
+def test_a_ring_shows_its_key_nowhere() -> None:
+    for text in (repr(ring()), f"{ring().key}", str(ring().key)):
         assert KEY.reveal().hex() not in text
         assert repr(KEY.reveal()) not in text
     with pytest.raises(TypeError):
-        pickle.dumps(KEY)
-    with pytest.raises(TypeError):
-        msgspec.json.encode(KEY)
+        msgspec.json.encode(ring())
 
 
-def test_every_way_to_make_a_slot_uses_fresh_salt_and_nonce() -> None:
-    slots: list[Slot] = [recovery_slot(KEY, RECOVERY, INSTALL_ID) for _ in range(20)]
-    assert len({slot.salt for slot in slots}) == len({slot.nonce for slot in slots}) == 20
+def test_every_slot_has_its_own_salt_and_nonce() -> None:
+    slots = [
+        slot
+        for _ in range(20)
+        for slot in make_slots(KEY, INSTALL_ID, OPENER, RecoveryKey.generate(), CHEAP)
+    ]
+    assert len({slot.salt for slot in slots}) == len({slot.nonce for slot in slots}) == 40
+    assert new_key() != new_key()
 
 
-def test_a_key_file_is_read_back_when_it_is_ours_alone(tmp_path: Path) -> None:
+def test_a_key_file_is_read_when_it_is_ours_alone(tmp_path: Path) -> None:
     path = tmp_path / "backup.key"
     path.write_bytes(format_key_ring(ring()))
-    path.chmod(0o640)
-    with pytest.raises(KeySlotError, match="chmod 600"):
-        read_key_file(path)
-    path.chmod(0o600)
-    assert read_key_file(path).key == KEY
+    for mode in (0o640, 0o604, 0o620, 0o666):
+        path.chmod(mode)
+        with pytest.raises(KeySlotError, match="chmod 600"):
+            read_key_file(path)
+    for mode in (0o600, 0o400):
+        path.chmod(mode)
+        assert read_key_file(path).key == KEY
     link = tmp_path / "link"
     link.symlink_to(path)
     with pytest.raises(KeySlotError, match="cannot be read"):
         read_key_file(link)
+    with pytest.raises(KeySlotError, match="not there"):
+        read_key_file(tmp_path / "nowhere")
 
 
 def test_a_spoilt_key_ring_is_refused_without_quoting_it() -> None:
     text = format_key_ring(ring())
     secret = KEY.reveal().hex()
-    for wrong in (text[:-20], text.replace(secret.encode(), secret[:-1].encode()), b"\xff"):
+    for wrong in (
+        text[:-20],
+        text.replace(secret.encode(), secret[:-1].encode()),
+        text.replace(secret.encode(), secret[:-2].encode()),
+        b"\xff",
+    ):
         with pytest.raises(KeySlotError) as caught:
             parse_key_ring(wrong, "the credential")
         assert secret[:16] not in str(caught.value)
         assert caught.value.__cause__ is None
+        assert caught.value.__context__ is None
 
 
-def test_keys_of_another_length_are_refused() -> None:
-    with pytest.raises(KeySlotError):
-        SecretKey(bytes(31))
+def test_a_ring_made_twice_has_two_keys() -> None:
+    first, second = (
+        make_key_ring(INSTALL_ID, Secret(PASSWORD), parameters=CHEAP) for _ in range(2)
+    )
+    assert first.key != second.key
+    assert new_install_id() != new_install_id()

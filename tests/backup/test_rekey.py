@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from core.backup.archive import ArchiveWriter, open_archive, open_with_password
+from core.backup.archive import ArchiveWriter, open_archive, open_with
 from core.backup.catalogue import entry_of
 from core.backup.errors import (
     BackupError,
@@ -23,15 +23,18 @@ from core.backup.errors import (
     WrongKeyError,
 )
 from core.backup.header import BackupType, Header
-from core.backup.keys import SecretKey, password_slot
+from core.backup.keys import make_slots, new_key
 from core.backup.records import Gone, LedgerCheckpoint, Line, Seed, Whole, encode
 from core.backup.rekey import rekey
 from core.backup.show import classic_json
 from core.backup.verify import RestoredChain, verify
+from core.model import Secret
+from core.wallets.secrets import Password
 from tests.backup.installation import (
     CHEAP,
     INSTALL_ID,
     KEY,
+    OPENER,
     PASSWORD,
     Workshop,
     full_header,
@@ -39,7 +42,7 @@ from tests.backup.installation import (
     snapshot,
 )
 
-NEW_PASSWORD = "another horse with another battery"
+NEW_OPENER = Password(Secret("another horse with another battery"))
 
 
 @pytest.fixture
@@ -53,21 +56,21 @@ def test_after_a_rekey_the_new_password_opens_it_and_its_children_still_fit(
     full = workshop.make(installation(("alpha",)))
     child = workshop.make(installation(("beta",)))
     target = workshop.folder / "rekeyed"
-    slots = (password_slot(KEY, NEW_PASSWORD, INSTALL_ID, CHEAP),)
+    slots = make_slots(KEY, INSTALL_ID, NEW_OPENER, None, CHEAP)
     done = rekey(full.path, target, KEY, slots)
     assert "keep the old password" in done.notice
     assert done.sealed.content_sha256 == full.sealed.content_sha256
     assert done.sealed.sha256 != full.sealed.sha256
     assert target.stat().st_mode & 0o777 == 0o600
     with target.open("rb") as file:
-        assert open_with_password(file, "x", NEW_PASSWORD)[1] == KEY
+        assert open_with(file, "x", NEW_OPENER)[1] == KEY
         with pytest.raises(WrongKeyError):
-            open_with_password(file, "x", PASSWORD)
+            open_with(file, "x", OPENER)
         verify(open_archive(file, "x", KEY), done.sealed.sha256)
         with pytest.raises(DamagedArchiveError, match="other key slots"):
             verify(open_archive(file, "x", KEY), full.sealed.sha256)
     with full.path.open("rb") as file:
-        assert open_with_password(file, "x", PASSWORD)[1] == KEY  # as the notice says
+        assert open_with(file, "x", OPENER)[1] == KEY  # as the notice says
     with RestoredChain([target, child.path], KEY) as chain:
         assert list(chain.records()) == installation(("beta",))
 
@@ -75,7 +78,7 @@ def test_after_a_rekey_the_new_password_opens_it_and_its_children_still_fit(
 def test_a_rekey_that_cannot_be_done_leaves_nothing(workshop: Workshop) -> None:
     full = workshop.make(installation())
     target = workshop.folder / "rekeyed"
-    slots = (password_slot(KEY, NEW_PASSWORD, INSTALL_ID, CHEAP),)
+    slots = make_slots(KEY, INSTALL_ID, NEW_OPENER, None, CHEAP)
     raw = bytearray(full.path.read_bytes())
     raw[-1] ^= 1
     damaged = workshop.folder / "damaged"
@@ -83,7 +86,7 @@ def test_a_rekey_that_cannot_be_done_leaves_nothing(workshop: Workshop) -> None:
     with pytest.raises(DamagedArchiveError):
         rekey(damaged, target, KEY, slots)
     with pytest.raises(WrongKeyError):
-        rekey(full.path, target, SecretKey.generate(), slots)
+        rekey(full.path, target, new_key(), slots)
     with pytest.raises(KeySlotError):
         rekey(full.path, target, KEY, ())
     with pytest.raises(BackupError):
@@ -185,7 +188,7 @@ def test_no_secret_is_in_any_file_error_or_log(
     caplog.set_level(0)
     agent, password = secrets.token_hex(8), secrets.token_hex(12)  # in no source line
     made = workshop.make(installation((agent,)))
-    slots = (password_slot(KEY, password, INSTALL_ID, CHEAP),)
+    slots = make_slots(KEY, INSTALL_ID, Password(Secret(password)), None, CHEAP)
     rekeyed = rekey(made.path, workshop.folder / "rekeyed", KEY, slots)
     told = [
         repr(made),
@@ -195,7 +198,7 @@ def test_no_secret_is_in_any_file_error_or_log(
     ]
     for path, wrong in ((made.path, password), (rekeyed.path, password + "x")):
         with path.open("rb") as file, pytest.raises(WrongKeyError) as caught:
-            open_with_password(file, path.name, wrong)
+            open_with(file, path.name, Password(Secret(wrong)))
         told += traceback.format_exception(caught.value)
     written = b"".join(path.read_bytes() for path in (made.path, rekeyed.path))
     seen = written + "\n".join([*told, caplog.text]).encode()

@@ -11,11 +11,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from core.backup.archive import measure, open_with_password, open_with_recovery_key
+from core.backup.archive import measure, open_with
 from core.backup.header import Header
-from core.backup.keys import Argon2Parameters, SecretKey, Slot, parse_recovery_text
 from core.backup.records import KIND_NAMES, encode, position
 from core.backup.verify import RestoredChain, verify
+from core.model import Secret
+from core.wallets.secrets import Password, RecoveryKey, SecretBytes
+from core.wallets.slots import Argon2Parameters, Slot
 from tests.backup.installation import Workshop, installation
 from tests.backup.make_vectors import Vectors
 
@@ -53,11 +55,11 @@ def test_the_frozen_archives_have_their_frozen_hashes_and_records() -> None:
         with path.open("rb") as file:
             measured = measure(file, path.name)
             assert (measured.sha256, measured.content_sha256) == (sha256, content)
-            archive, key = open_with_password(file, path.name, VECTORS.password)
-            assert key == SecretKey(bytes.fromhex(VECTORS.backup_key))
+            archive, key = open_with(file, path.name, Password(Secret(VECTORS.password)))
+            assert key == SecretBytes(bytes.fromhex(VECTORS.backup_key))
             verify(archive, sha256)
-            recovery = parse_recovery_text(VECTORS.recovery_key)
-            assert open_with_recovery_key(file, path.name, recovery)[1] == key
+            recovery = RecoveryKey.parse(Secret(VECTORS.recovery_key))
+            assert open_with(file, path.name, recovery)[1] == key
     with RestoredChain(FILES, key) as chain:
         lines = [encode(record) for record in chain.records()]
     assert b"\n".join(lines) + b"\n" == RECORDS

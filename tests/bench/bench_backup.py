@@ -25,7 +25,7 @@ from core.backup.catalogue import Catalogue, entry_of
 from core.backup.destinations import LocalDirectory
 from core.backup.header import BackupType
 from core.backup.keyring import KeyRing
-from core.backup.keys import SecretKey, password_slot
+from core.backup.keys import make_slots, new_key
 from core.backup.making import Made, Snapshot, make
 from core.backup.records import (
     AgentEntry,
@@ -37,6 +37,8 @@ from core.backup.records import (
     encode,
 )
 from core.backup.verify import RestoredChain
+from core.model import Secret
+from core.wallets.secrets import Password
 from tests.bench.figures import Figure, report
 
 NOW = 1_780_000_000_000
@@ -93,8 +95,8 @@ def fleet(wallets: int, changed: int = 0) -> Iterator[AnyRecord]:
 
 
 def _ring() -> KeyRing:
-    key = SecretKey.generate()
-    return KeyRing("bench", key, (password_slot(key, PASSWORD, "bench"),))
+    key = new_key()
+    return KeyRing("bench", key, make_slots(key, "bench", Password(Secret(PASSWORD))))
 
 
 def _speed(folder: Path, wallets: int) -> list[Figure]:

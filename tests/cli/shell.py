@@ -44,8 +44,10 @@ class Home:
         kept = {k: v for k, v in os.environ.items() if k in {"PATH", "LANG", "PYTHONPATH"}}
         return kept | {"HOME": str(self.path), "TERM": "dumb", "COLUMNS": "200"} | more
 
-    async def start(self, *args: str, **more: str) -> asyncio.subprocess.Process:
-        """Start a command and leave it running."""
+    async def start(
+        self, *args: str, piped: bool = False, **more: str
+    ) -> asyncio.subprocess.Process:
+        """Start a command and leave it running; `piped` gives it standard input."""
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -53,14 +55,14 @@ class Home:
             *args,
             cwd=self.path,
             env=self.environment(PYTHONPATH=str(Path(__file__).parents[2]), **more),
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE if piped else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
 
     async def run(self, *args: str, **more: str) -> Done:
         """Run a command to its end."""
-        process = await self.start(*args, **more)
+        process = await self.start(*args, piped=False, **more)
         out, err = await asyncio.wait_for(process.communicate(), LIMIT_S)
         assert process.returncode is not None
         assert "Traceback" not in err.decode(), err.decode()

@@ -61,7 +61,8 @@ def draft(id_: int, *, linked: bool = False) -> Transfer:
 
 
 async def commit_until_killed(directory: Path, run: int, pipe: int) -> None:
-    """Sixteen callers, one to three linked transfers at a time; snapshots now and then."""
+    """Sixteen callers, one to three linked transfers or twelve plain ones at a time; snapshots
+    now and then."""
     ledger = EmbeddedLedger(directory, snapshot_bytes=20_000, look_seconds=0.02, idle_seconds=0.002)
     await ledger.open()
     await ledger.create_accounts([Account(id=i, ledger=1, code=1) for i in range(1, 7)])
@@ -70,8 +71,8 @@ async def commit_until_killed(directory: Path, run: int, pipe: int) -> None:
         rng = random.Random(run * 100 + number)
         next_id = (run << 32) + (number << 24) + 1
         while True:
-            count = rng.randint(1, 3)
-            batch = [draft(next_id + i, linked=i < count - 1) for i in range(count)]
+            count = rng.choice([1, 2, 3, 12])
+            batch = [draft(next_id + i, linked=i < count - 1 < 3) for i in range(count)]
             next_id += count
             results = await ledger.create_transfers(batch)
             assert all(r.status is TransferStatus.CREATED for r in results)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 
+from core.ledger.effects import Effects
 from core.ledger.files import Folder
 from core.ledger.fold import fold, trim
 from core.ledger.journal import Journal
 from core.ledger.memory import Book
 from core.ledger.recovery import Recovered, recover
-from core.ledger.state import Effects, State
+from core.ledger.state import State
 from core.ledger.types import AMOUNT_MAX, Account, AccountFlags, Transfer, TransferFlags
 from tests.unit.ledger.worlds import ManualClock
 
@@ -65,6 +66,23 @@ def random_batch(rng: random.Random, book: Book, size: int) -> list[Transfer]:
     return batch
 
 
+def plain_batch(rng: random.Random) -> list[Transfer]:
+    """Enough valid transfers without flags to be booked and written as a run."""
+    wide = rng.random() < 0.2
+    return [
+        Transfer(
+            id=rng.getrandbits(100) + 1,
+            debit_account_id=1,
+            credit_account_id=2,
+            amount=rng.getrandbits(70 if wide else 40),
+            user_data_64=rng.getrandbits(64) if wide else 0,
+            ledger=1,
+            code=rng.randint(1, 2) if wide else 1,
+        )
+        for _ in range(rng.randint(8, 12))
+    ]
+
+
 class Run:
     """A book whose commits go to a journal in `folder`; what was acknowledged is in `acked`."""
 
@@ -84,7 +102,9 @@ class Run:
             self.journal = Journal.create(folder, IDENTITY)
             return
         self.journal = Journal(folder, recovered.position)
-        self.journal.resume(recovered.unsealed, was_sealed=recovered.was_sealed)
+        self.journal.resume(
+            recovered.unsealed, was_sealed=recovered.was_sealed, version=recovered.version
+        )
         self.book = Book(self.clock, recovered.state)
 
     def commit(self) -> None:
@@ -97,7 +117,10 @@ class Run:
                 group.append(lapsed)
             if not self.book.state.accounts:
                 group.append(self.book.commit_accounts(ACCOUNTS).effects)
-            batch = random_batch(self.rng, self.book, self.rng.choice([1, 2, 6]))
+            if self.rng.random() < 0.25:
+                batch = plain_batch(self.rng)
+            else:
+                batch = random_batch(self.rng, self.book, self.rng.choice([1, 2, 6]))
             group.append(self.book.commit_transfers(batch).effects)
         self.in_flight = group
         self.journal.append(group)

@@ -16,8 +16,10 @@ import msgspec
 from core.api import (
     AccountTotals,
     AcknowledgeAlert,
+    AddressView,
     AlertView,
     AssetTotal,
+    BackupsView,
     BackupView,
     BalanceView,
     BookUnexplained,
@@ -25,7 +27,9 @@ from core.api import (
     Command,
     CommandRefusedError,
     CompleteSettlement,
+    CreateBackup,
     CustodyView,
+    DrillBackup,
     EngineLostError,
     EngineState,
     EventQuery,
@@ -40,12 +44,15 @@ from core.api import (
     PacketOutcome,
     PacketStep,
     PeerView,
+    PruneBackups,
     ReconciliationView,
     RecordMovements,
     RecordSettlement,
+    ReleaseSettlements,
     RestorePlan,
     RestoreRequest,
     RestoreResult,
+    RunDueBackups,
     SetLimits,
     SetThreshold,
     SettlementHealth,
@@ -59,6 +66,8 @@ from core.api import (
     TransferView,
     TrialView,
     Update,
+    VerifyBackup,
+    WalletView,
 )
 from core.events import EventRecord, Json
 from core.model import (
@@ -74,7 +83,12 @@ from core.model import (
     Severity,
     WalletState,
 )
-from tests.desk import scripted_alerts, scripted_ledger, scripted_settlement
+from tests.desk import (
+    scripted_alerts,
+    scripted_backups,
+    scripted_ledger,
+    scripted_settlement,
+)
 
 NOW_MS = 1_795_176_251_000  # 2026-11-20T12:04:11Z
 MINUTE_MS = 60_000
@@ -539,8 +553,12 @@ class ScriptedEngine:
         self.clock = clock
         self.executed: list[Command] = []
         self.refuse: str = ""
+        self.reasons: dict[str, str] = {}
+        """Why an agent is in the state it is in, by agent."""
         self.closed = False
         self.lost = ""
+        self.ended = 0
+        """How often the streams were ended because the engine started again."""
         self._instance = "scripted-1"
         self._version = 1
         self._environment = environment
@@ -560,6 +578,7 @@ class ScriptedEngine:
         self._settlements: dict[tuple[str, str, str], SettlementPairView] = {}
         self._settlement: SettlementHealth | None = None
         self._alerts: tuple[AlertView, ...] = ()
+        self.backup_world: scripted_backups.Backups | None = None
         self.booked: dict[tuple[str, str], list[TransferView]] = {}
         """Transfers put on top of the scripted ones, newest first, by peer and token."""
         self._events = stored_events()
@@ -594,6 +613,7 @@ class ScriptedEngine:
         settlements: tuple[SettlementPairView, ...] = (),
         settlement: SettlementHealth | None = None,
         alerts: tuple[AlertView, ...] | None = None,
+        backups: BackupsView | None = None,
     ) -> None:
         """Change the state and tell every reader."""
         self._version += 1
@@ -630,6 +650,7 @@ class ScriptedEngine:
                 settlements=settlements,
                 settlement=settlement,
                 alerts=alerts,
+                backups=backups,
             )
         )
         self._wake()
@@ -651,6 +672,38 @@ class ScriptedEngine:
             settlements=scripted_settlement.settlements(),
             settlement=scripted_settlement.health(),
         )
+
+    def back_up(self, view: BackupsView | None = None) -> scripted_backups.Backups:
+        """Begin to serve backups: every state of them, or a view of the test's own."""
+        first = view or scripted_backups.view()
+        self.backup_world = scripted_backups.Backups(
+            first, lambda shown: self.push(backups=shown), self._start_again
+        )
+        self.push(backups=first)
+        return self.backup_world
+
+    def _start_again(self) -> None:
+        """Streams end and a new instance begins at once."""
+        self.ended += 1
+        self.restore()
+        self._wake()
+
+    @property
+    def _backups(self) -> scripted_backups.Backups:
+        self._here()
+        if self.backup_world is None:
+            raise CommandRefusedError("This engine serves no backups.")
+        return self.backup_world
+
+    def empty(self) -> None:
+        """A fresh machine (before a desk looks): no agents, no chains, no peers."""
+        self.no_peers()
+        self._agents.clear()
+        self._rows.clear()
+        self._chains.clear()
+        self._endpoints, self._totals, self._trial = (), (), ()
+        self._ledger = None
+        self._events.clear()
 
     def settlement_of(
         self, peer: str, token: str, direction: str = "receivable"
@@ -736,14 +789,17 @@ class ScriptedEngine:
             settlements=tuple(self._settlements.values()),
             settlement=self._settlement,
             alerts=self._alerts,
+            backups=self.backup_world.view if self.backup_world is not None else None,
         )
 
     async def updates(self, after_version: int, after_seq: int) -> AsyncIterator[Update]:
         seen = after_seq
-        version = after_version
+        version, life = after_version, self.ended
         while True:
             moved = self._moved
             self._here()
+            if life != self.ended:
+                raise EngineLostError("the engine starts again")
             for patch in [p for p in self._patches if p.version > version]:
                 version = patch.version
                 yield patch
@@ -859,6 +915,10 @@ class ScriptedEngine:
                     alerts=scripted_alerts.answered(self._alerts, command, self.clock.now_ms())
                 )
                 return Outcome(f"Alert {command.id} is answered.", 1)
+            case CreateBackup() | RunDueBackups() | VerifyBackup() | DrillBackup():
+                return self._backups.execute(command)
+            case PruneBackups() | ReleaseSettlements():
+                return self._backups.execute(command)
             case _:
                 raise CommandRefusedError("The scripted world does not know this command.")
 
@@ -946,27 +1006,69 @@ class ScriptedEngine:
         return scripted_settlement.explained(self.settlement_of(peer, token, direction))
 
     async def backups_at(self, source: str) -> Sequence[BackupView]:
-        raise CommandRefusedError("Backups are not served yet.")
+        return self._backups.at(source)
 
     async def drill(self, backup: str, password: Secret) -> Outcome:
-        raise CommandRefusedError("Backups are not served yet.")
+        return self._backups.drill(backup, password)
 
     async def plan_restore(self, request: RestoreRequest, password: Secret) -> RestorePlan:
-        raise CommandRefusedError("Backups are not served yet.")
+        return await self._backups.plan(request, password)
 
     async def apply_restore(self, plan: str, typed: str) -> RestoreResult:
-        raise CommandRefusedError("Backups are not served yet.")
+        return await self._backups.apply(plan, typed, self.clock.now_ms)
 
     async def discard_restore(self, plan: str) -> None:
-        raise CommandRefusedError("Backups are not served yet.")
+        self._backups.discard(plan)
 
     async def undo_restore(self, typed: str) -> RestoreResult:
-        raise CommandRefusedError("Backups are not served yet.")
+        return self._backups.undo(typed)
 
     async def reconciliation(self) -> ReconciliationView | None:
-        raise CommandRefusedError("Backups are not served yet.")
+        return self._backups.report
+
+    async def wallets(self, agent: str = "") -> Sequence[WalletView]:
+        found = [agent] if agent else sorted(self._agents)
+        if agent and agent not in self._agents:
+            raise NoWallet(f"No wallet for agent {agent}")
+        return [self._wallet(self._agents[name]) for name in found]
+
+    def _wallet(self, agent: Agent) -> WalletView:
+        rows = [row for row in self._rows.values() if row.agent == agent.id]
+        kinds = {chain.name: chain.kind for chain in self._chains.values()}
+        coins = {ChainKind.EVM: 60, ChainKind.XRPL: 144, ChainKind.TRON: 195}
+        number = sorted(self._agents).index(agent.id)
+        places = dict.fromkeys((row.chain, row.address) for row in rows)
+        return WalletView(
+            agent.id,
+            agent.group,
+            agent.tags,
+            agent.state,
+            agent.watch_only,
+            agent.created_ms,
+            addresses=tuple(
+                AddressView(
+                    chain,
+                    kinds[chain],
+                    address,
+                    "" if agent.watch_only else f"m/44'/{coins[kinds[chain]]}'/1'/0/{number}",
+                )
+                for chain, address in places
+            ),
+            activated_ms=agent.created_ms,
+            suspended_ms=NOW_MS - HOUR_MS if agent.state is WalletState.SUSPENDED else 0,
+            reason=self.reasons.get(agent.id, ""),
+        )
 
     async def verify_seed(self, words: Secret) -> Outcome:
+        raise CommandRefusedError("This engine has no seed.")
+
+    async def set_up_backups(self, password: Secret, recovery: Secret) -> Outcome:
+        raise CommandRefusedError("Backups are not served yet.")
+
+    async def change_password(self, current: Secret, password: Secret, recovery: Secret) -> Outcome:
+        raise CommandRefusedError("Backups are not served yet.")
+
+    async def unlock_seed(self, password: Secret) -> Outcome:
         raise CommandRefusedError("Backups are not served yet.")
 
     async def close(self) -> None:

@@ -28,6 +28,7 @@ from tests.desk.scripted_alerts import (
 from tui.app import BursarApp
 from tui.options import DeskOptions
 from tui.screens.alert_places import PLACES
+from tui.screens.backups import BackupsScreen
 from tui.screens.dialogs import Form
 from tui.screens.endpoints import EndpointsScreen
 from tui.screens.events import EventsScreen
@@ -328,6 +329,13 @@ async def test_enter_on_a_trial_balance_opens_the_sums() -> None:
         assert isinstance(desk.app.screen, TrialScreen)
 
 
+async def test_enter_on_an_overdue_backup_goes_to_the_backups() -> None:
+    async with events() as desk:
+        await go(desk, BACKUP)
+        await desk.press("enter")
+        assert isinstance(desk.app.screen, BackupsScreen)
+
+
 @pytest.mark.parametrize("number", [HOSTILE, STUCK, DOWN])
 async def test_enter_on_what_is_followed_no_more_says_so_and_stays(number: int) -> None:
     async with opened(SMALL, before=lambda engine: engine.alarm()) as desk:
@@ -553,7 +561,7 @@ async def test_the_keys_can_be_remapped_by_their_ids() -> None:
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
 async def test_every_width_and_screen_says_how_many_alerts_are_loud(width: int) -> None:
     async with opened((width, 24), with_options(read_only=True), before=alarmed) as desk:
-        for mode in ("1", "2", "3", "5", "6"):
+        for mode in "123456":
             await desk.press(mode)
             assert "✗ 6 alerts" in desk.lines()[0]
             assert "12:04 UTC" in desk.lines()[0]

@@ -36,7 +36,7 @@ async def test_the_digits_of_the_spec_go_to_the_modes_there_are() -> None:
             await desk.press(key)
             paths.append(desk.screen.PATH)
         assert paths[:3] == [("Endpoints",), ("Events",), ("Fleet",)]
-        assert paths[3:] == [("Settlement",), ("Ledger",), ("Ledger",)]
+        assert paths[3:] == [("Settlement",), ("Ledger",), ("Backups",)]
 
 
 async def test_space_pauses_the_display_and_not_the_engine() -> None:

@@ -11,6 +11,7 @@ from core.api import SyncNow
 from core.model import Amount, EndpointState
 from tests.desk.driving import Desk, opened
 from tests.desk.scripted import HOSTILE_AGENT
+from tui import event_words
 from tui.screens.fleet import FleetScreen
 from tui.screens.wallet import WalletScreen
 from tui.widgets.history_chart import HistoryChart
@@ -269,11 +270,13 @@ async def test_events_copy_subject_and_record() -> None:
 
 
 async def test_a_type_this_desk_does_not_know_is_listed_all_the_same() -> None:
+    unknown = "WORMHOLE_OPENED"  # no engine has such a thing to report
+    assert event_words.title_of(unknown) == "wormhole opened"  # its own name: there is no word
     async with opened(size=(120, 30)) as desk:
         await desk.press("6")
-        desk.engine.emit("FLUX_ALIGNED", "peer-1", amount="5")
+        desk.engine.emit(unknown, "peer-1", amount="5")
         await desk.tick(1)
-        assert "flux alig" in desk.text()
+        assert "wormhole" in desk.text()
         assert "peer-1" in desk.text()
         assert '"amount": "5"' in desk.text()
 

@@ -26,7 +26,7 @@ from core.engine.alerting import Alerting
 from core.events import Bus
 from core.model import Severity
 from core.store.sqlite import SqliteStore
-from core.telemetry.audit import verify
+from core.telemetry.audit import AuditLog, verify
 from tests.cli.shell import base_config, base_node, small_world
 from tests.clock import TestClock, until
 
@@ -78,6 +78,7 @@ async def test_backups_grow_overdue_without_any_change_and_are_told_of_once(tmp_
     store = SqliteStore(tmp_path / "bursar.db", "node-a")
     await store.open()
     made_ms = clock.now_ms() - level_ms + 90_000
+    audit = AuditLog(tmp_path / "audit.jsonl", clock)
     first = StatePatch(1, 0, backups=BackupsView(last_ms=made_ms))
     alerting = Alerting(
         parse_settings("", "test", {}),
@@ -85,7 +86,7 @@ async def test_backups_grow_overdue_without_any_change_and_are_told_of_once(tmp_
         Bus(),
         clock,
         VersionCounter(),
-        tmp_path / "audit.jsonl",
+        audit,
         lambda version: first if version < 1 else StatePatch(version, 0),
         row=lambda account: pytest.fail("no balance is observed"),
         agents=dict,
@@ -113,5 +114,5 @@ async def test_backups_grow_overdue_without_any_change_and_are_told_of_once(tmp_
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-        await alerting.close()
+        await audit.close()
         await store.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from core.config import ConfigError
 from core.demo.chain import DAY_MS
 from core.demo.process import RunningDemo, start_demo
 from core.demo.setup import host_demo
+from core.events import EventRecord
 from tests.demo.test_process import alive
 
 AGENTS = 30
@@ -27,6 +28,18 @@ async def state_when(api: EngineApi, holds: Callable[[EngineState], bool]) -> En
             state = await api.state()
             if holds(state):
                 return state
+            await asyncio.sleep(0.1)
+
+
+async def balance_changes(api: EngineApi) -> Sequence[EventRecord]:
+    """The first balance changes; fails when there is none in a minute.
+
+    Waited for by their own name: settlements, alerts and incidents count in the sequence too."""
+    async with asyncio.timeout(60):
+        while True:
+            changes = await api.events(EventQuery(types=("AGENT_BALANCE_CHANGED",)))
+            if changes:
+                return changes
             await asyncio.sleep(0.1)
 
 
@@ -77,11 +90,9 @@ async def test_the_engine_reads_what_the_world_says(tmp_path: Path) -> None:
 async def test_every_change_is_an_event_with_amounts_of_the_world(tmp_path: Path) -> None:
     demo, api = await host_demo(tmp_path, agents=AGENTS, seed=7)
     try:
-        await state_when(api, lambda s: s.seq > 12)
-        events = await api.events(EventQuery(types=("AGENT_BALANCE_CHANGED",)))
+        events = await balance_changes(api)
         world = demo.world(SystemClock())
         numbers = {agent.id: agent for agent in world.agents}
-        assert events
         for event in events:
             payload = event.payload
             chain = world.chain(str(payload["chain"]))

@@ -82,8 +82,15 @@ def on_a_pty(
     columns: int = 200,
     lines: int = 60,
     pass_fds: Sequence[int] = (),
+    folder: str | None = None,
+    controlling: bool = False,
 ) -> Iterator[PtyTerminal]:
-    """Run a command on a terminal of that size with this environment and nothing else."""
+    """Run a command in a folder, on a terminal of that size with this environment and nothing
+    else. Where it is the controlling one, Ctrl-C on it is a signal."""
+
+    def take_over() -> None:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     process = subprocess.Popen(
@@ -93,7 +100,9 @@ def on_a_pty(
         stderr=slave,
         env={"TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8", **environment},
         pass_fds=tuple(pass_fds),
+        cwd=folder,
         start_new_session=True,
+        preexec_fn=take_over if controlling else None,
     )
     terminal = PtyTerminal(process, master, slave)
     try:

@@ -15,8 +15,19 @@ import typer
 
 from core.config import ConfigError
 from core.model import BursarError
-from tui.cli import alerts, balances, ledger, settlements, setup, wallets
+from tui.cli import (
+    alerts,
+    backups,
+    balances,
+    ledger,
+    restore,
+    seed,
+    settlements,
+    setup,
+    wallets,
+)
 from tui.cli.context import Exit, context, fail
+from tui.cli.hardening import harden
 
 EPILOG = (
     "Exit codes: 0 done, 1 failed (doctor: a problem was found), 2 wrong use, settings or input "
@@ -31,10 +42,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(wallets.app, name="wallets")
+app.add_typer(seed.app, name="seed")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(settlements.app, name="settlements")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(backups.app, name="backup")
 app.add_typer(alerts.audit_app, name="audit")
+restore.register(backups.app)
 setup.register(app)
 balances.register(app)
 
@@ -105,7 +119,7 @@ def run_engine() -> None:
 
 def main() -> None:
     """Entry point of the `bursar` command."""
-    os.umask(0o077)
+    harden()
     try:
         app()
     except ConfigError as error:

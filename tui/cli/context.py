@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from enum import IntEnum
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -62,9 +62,18 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
     """Run a command's coroutine; what Bursar raises on purpose becomes a line and a code."""
 
     async def main() -> T:
+        asyncio.get_running_loop().set_exception_handler(_report)
         return await work()
 
     return asyncio.run(main())
+
+
+def _report(loop: asyncio.AbstractEventLoop, what: dict[str, Any]) -> None:
+    """As asyncio does, but for one thing: where a stream over the socket is given up in the very
+    moment in which bytes arrive, anyio tells a reader of them that is not there any more."""
+    is_late = "Future.set_result" in str(what.get("message", ""))
+    if not (is_late and isinstance(what.get("exception"), asyncio.InvalidStateError)):
+        loop.default_exception_handler(what)
 
 
 def fail(error: BursarError | str, code: Exit = Exit.FAILED) -> typer.Exit:

@@ -12,10 +12,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from core.events import Json
 from core.service.wire import encode
 from tui.text import safe
+
+if TYPE_CHECKING:
+    from core.engine.verdicts import Check
 
 
 class Form(StrEnum):
@@ -88,6 +92,15 @@ def write_table(
     for row in rows:
         table.add_row(*(Text(safe(cell)) for cell in row))
     Console(highlight=False, markup=False).print(table)
+
+
+def say_checks(checks: Sequence[Check]) -> None:
+    """What was looked at, a line each, with what to do under it."""
+    signs = {"good": "ok  ", "note": "note", "bad": "BAD "}
+    for check in checks:
+        say(f"{signs[check.verdict]}  {check.name}: {check.finding}")
+        if check.advice:
+            say(f"      {check.advice}")
 
 
 def say(line: str) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tui.cli import output
-from tui.cli.context import Exit, context, engine, fail, run
+from core.config import Settings
+from tui.cli import dialogue, founding, output, seed
+from tui.cli.context import Exit, context, fail, run
+from tui.cli.seed import Imports, PasswordFile, Recovery, RecoveryFile, WatchOnly, Words
 
 TEMPLATE = """\
 # Bursar's settings. Every key can also be set as an environment variable, BURSAR_SECTION__KEY
@@ -64,6 +67,13 @@ environment = "{environment}"  # shown in the status bar; "production" gets a re
 
 [settlement]
 node_id = "{node_id}"       # names this installation in its events
+
+# Where agents' addresses lie under the seed (BIP-32). Change nothing here lightly: a new path
+# needs the password once (bursar seed unlock), and other wallets must be told of it.
+[wallets.derivation]
+evm = "{evm}"
+xrpl = "{xrpl}"
+tron = "{tron}"
 """
 
 
@@ -78,37 +88,81 @@ def init(
         "~/.local/share/bursar"
     ),
     environment: Annotated[str, typer.Option(help="Such as production or staging.")] = "",
+    watch_only: WatchOnly = False,
+    words: Words = 0,
+    imports: Imports = False,
+    password_file: PasswordFile = None,
+    recovery_key: Recovery = False,
+    recovery_key_file: RecoveryFile = None,
+    path_of: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--path",
+            metavar="KIND=PATH",
+            help="Where addresses of evm, xrpl or tron are derived; {index} stands last.",
+        ),
+    ] = None,
 ) -> None:
-    """Write a commented configuration and create the data directory (watch-only)."""
+    """Write a commented configuration, create the data directory, and make or import the seed.
+
+    Asks on a terminal. Without one it is watch-only unless flags say otherwise; words and then
+    the password may be lines of standard input. Nothing is written before everything is known.
+    """
+    flags = founding.Flags(
+        watch_only, words, imports, password_file, recovery_key, recovery_key_file
+    )
+    flags.check()
+    path, text, settings = _drafted(data_dir, environment, path_of or [])
+    wanted = founding.talk(flags, seed.examined(settings))
+    with dialogue.uninterrupted():
+        present = seed.commit(settings, wanted, flags)
+        _write_config(path, text)
+        output.say(f"Wrote {path} and prepared {settings.data_path}.")
+        seed.say_what_is_there(present)
+        agents = "wallets create 10" if present.fingerprint else "wallets import FILE.csv"
+        output.say(f"Next: name your chains and assets in it, then `bursar {agents}`,")
+        output.say("then `bursar doctor`, then `bursar`.")
+
+
+def _drafted(data_dir: str, environment: str, path_of: Sequence[str]) -> tuple[Path, str, Settings]:
+    """The configuration to be: its file, its text, what it means. Nothing is written."""
     import socket
 
-    from core.config import parse_settings
-    from core.engine import EngineMode
+    from core.config import DerivationSettings, parse_settings
 
     xdg = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
     default = Path(xdg).expanduser() / "bursar" / "bursar.toml"
     path = Path(context.config).expanduser() if context.config else default
     if path.exists():
         raise fail(f"{path} exists already; nothing was changed.", Exit.USAGE)
+    if not data_dir.startswith("~"):
+        data_dir = str(Path(data_dir).absolute())  # it is read from other places too
     quoted = [text.replace("\\", "\\\\").replace('"', '\\"') for text in (data_dir, environment)]
+    derivation = {kind.value: text for kind, text in DerivationSettings().templates().items()}
+    for given in path_of:
+        kind, equals, template = given.partition("=")
+        if kind not in derivation or not equals:
+            raise fail(f"--path {given[:60]!r}: write evm=, xrpl= or tron= and a path.", Exit.USAGE)
+        derivation[kind] = template.replace("\\", "\\\\").replace('"', '\\"')
     text = TEMPLATE.format(
-        data_dir=quoted[0], environment=quoted[1], node_id=socket.gethostname().split(".")[0]
+        data_dir=quoted[0],
+        environment=quoted[1],
+        node_id=socket.gethostname().split(".")[0],
+        **derivation,
     )
-    settings = parse_settings(text, str(path), {})
+    # An unwritable place is found out before anybody writes words down.
+    folder = next(folder for folder in path.absolute().parents if folder.exists())
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise fail(f"{path} cannot be written: {folder} does not allow it.")
+    return path, text, parse_settings(text, str(path), {})
 
-    async def prepare() -> None:
-        async with engine(settings, EngineMode.COMMAND):
-            pass  # opening it made directory and database
 
-    run(prepare)
+def _write_config(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         output.write_file(path, text)
     except OSError as error:
         raise fail(f"{path} cannot be written: {error.strerror}") from error
-    output.say(f"Wrote {path} and prepared {settings.data_path}.")
-    output.say("Next: name your chains and assets in it, then `bursar wallets import FILE.csv`,")
-    output.say("then `bursar doctor`, then `bursar`.")
 
 
 def doctor(
@@ -116,7 +170,8 @@ def doctor(
 ) -> None:
     """Check settings, data directory, database, clock, endpoints and assets; say what is wrong."""
     from core.config import masked
-    from core.engine.doctor import Verdict, examine
+    from core.engine.doctor import examine
+    from core.engine.verdicts import Verdict
 
     settings = context.settings()
     checks = run(lambda: examine(settings))
@@ -124,11 +179,7 @@ def doctor(
     if as_json:
         output.write_json({"checks": checks, "settings": masked(settings), "problems": bad})
     else:
-        signs = {Verdict.GOOD: "ok  ", Verdict.NOTE: "note", Verdict.BAD: "BAD "}
-        for check in checks:
-            output.say(f"{signs[check.verdict]}  {check.name}: {check.finding}")
-            if check.advice:
-                output.say(f"      {check.advice}")
+        output.say_checks(checks)
         _say_settings(masked(settings))
         output.say(f"{bad} problems found." if bad != 1 else "1 problem found.")
     if bad:

@@ -7,7 +7,7 @@ a desk without its engine shows them as off.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import ClassVar
 
 import msgspec
@@ -123,6 +123,11 @@ class DeskScreen(Screen[None]):
             self._noted = line
             self.query_one("#path", Static).update(Content.assemble(*line), layout=False)
 
+    @property
+    def holds(self) -> str:
+        """Why this screen cannot be left now; "" where it can."""
+        return ""
+
     def crumbs(self) -> tuple[str, ...]:
         """The path to this screen, safe to print."""
         return self.PATH
@@ -142,10 +147,15 @@ class DeskScreen(Screen[None]):
 
     async def give(self, command: Command) -> Outcome | None:
         """Give a command and say what came of it; None when it was refused."""
+        return await self.answer(self.session.execute(command))
+
+    async def answer(self, asked: Awaitable[Outcome], *, quiet: bool = False) -> Outcome | None:
+        """Wait for an outcome and (unless `quiet`) say it; None, and why, when it was refused."""
         try:
-            outcome = await self.session.execute(command)
+            outcome = await asked
         except BursarError as error:
             self.say(text.safe(str(error)), severity="error")
             return None
-        self.say(text.safe(outcome.message))
+        if not quiet:
+            self.say(text.safe(outcome.message))
         return outcome

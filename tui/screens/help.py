@@ -40,6 +40,13 @@ SETTLEMENT_HELP = (
     ("-token:eur", "a minus turns a term round"),
     ("any other text", "anywhere in peer or token"),
 )
+BACKUPS_HELP = (
+    ("type:full at:s3", "words of a field; by comma: any of them, * for anything"),
+    ("failed", "a copy could not be made, or its chain has a gap"),
+    ("unverified  undrilled", "never proven to open; never proven to restore"),
+    ("-type:full", "a minus turns a term round"),
+    ("any other text", "anywhere in id, name or type"),
+)
 SIGNS_HELP = (
     ("~ behind a figure", "its last reading failed: the figure is the last one known"),
     ("~ before a total", "unknown balances are left out of it"),
@@ -75,6 +82,8 @@ class HelpScreen(ModalScreen[None]):
             sections.append(("Filter", list(LEDGER_HELP)))
         if screen.PATH == ("Settlement",):
             sections.append(("Filter", list(SETTLEMENT_HELP)))
+        if screen.PATH == ("Backups",):
+            sections.append(("Filter", list(BACKUPS_HELP)))
         if screen.desk.options.read_only:
             words = [("--read-only", "this desk has no key that gives the engine a command")]
             sections.append(("Read-only", words))

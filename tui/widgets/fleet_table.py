@@ -375,7 +375,7 @@ class FleetTable(ScrollView, can_focus=True):
         if self.progress is not None:
             return self._progress_words()
         if not self.model.rows:
-            return "no agents yet: bursar wallets import FILE.csv"
+            return "no agents yet: bursar wallets import FILE.csv, or 4 then R restores a backup"
         if self.model.problems_only and not self.model.query:
             return "no problems: ! shows every row"
         return "no row matches filter: Esc clears"

@@ -15,8 +15,8 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from core.api import ChainState, LedgerView, StoreHealth, TrialView
-from tui import alert_words, ledger_words, text
+from core.api import BackupsView, ChainState, LedgerView, StoreHealth, TrialView
+from tui import alert_words, backup_words, ledger_words, text
 from tui.alerts import OpenAlerts
 from tui.fleet import FleetCounts, SymbolTotal
 from tui.session import Link, Phase, Session
@@ -174,9 +174,26 @@ def settlement_parts(stuck: int, signs: text.Glyphs) -> list[Part]:
     return [part(f"{signs.problem} {text.count(stuck)} STUCK", PROBLEM, 1)] if stuck else []
 
 
-def link_parts(link: Link, *, paused: bool, period_s: float, signs: text.Glyphs) -> list[Part]:
-    """`live 1s`, `paused`, `connecting`, `engine lost`: whether the picture moves, in words."""
+def backup_parts(view: BackupsView | None, now_ms: int, signs: text.Glyphs) -> list[Part]:
+    """`backup ✓ 6h`: the age of the last one; or what is wrong in words: `backup ✗ failing 2d`."""
+    found = backup_words.standing(view, now_ms)
+    if found is None:
+        return []
+    if found.tone is Tone.OK:
+        return [Part((("backup ", ""), (signs.ok, OK), (f" {found.said}", "")), rank=5)]
+    is_bad = found.tone is Tone.PROBLEM
+    glyph, tone = (signs.problem, PROBLEM) if is_bad else (signs.warning, WARNING)
+    return [Part((("backup ", ""), (f"{glyph} {found.said}", tone)), rank=1 if is_bad else 3)]
+
+
+def link_parts(
+    link: Link, *, paused: bool, period_s: float, signs: text.Glyphs, restarting: bool = False
+) -> list[Part]:
+    """`live 1s`, `paused`, `connecting`, `engine lost`: whether the picture moves, in words.
+    `restarting`: it was this desk that had the engine start again."""
     match link.phase:
+        case Phase.LOST if restarting:
+            return [part("engine starts again", WARNING)]
         case Phase.CONNECTING:
             return [part("connecting", DIM)]
         case Phase.FAILED:
@@ -288,6 +305,7 @@ class StatusBar(Vertical):
                         known=session.link.phase is Phase.LIVE,
                     ),
                     *settlement_parts(session.stuck, signs),
+                    *backup_parts(session.backups, now_ms, signs),
                     *store_parts(session.store, signs),
                 ],
                 [part(f"{text.clock(now_ms)} UTC", DIM)],
@@ -300,7 +318,11 @@ class StatusBar(Vertical):
                     _merged(total_parts(session.model.totals(), signs), width - 44),
                 ],
                 link_parts(
-                    session.link, paused=session.paused, period_s=session.period_s, signs=signs
+                    session.link,
+                    paused=session.paused,
+                    period_s=session.period_s,
+                    signs=signs,
+                    restarting=bool(session.restarting),
                 ),
                 width,
                 "   ",

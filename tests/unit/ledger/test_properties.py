@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.ledger.codec import decode_effects, encode_effects
+from core.ledger.effects import Effects
 from core.ledger.fold import fold, trim
+from core.ledger.journal import VERSION
 from core.ledger.recovery import recover
-from core.ledger.state import Effects, State
+from core.ledger.state import State
 from core.ledger.types import Account, Transfer
 from tests.crash.simulated import SimFolder
 from tests.crash.workload import Run, described
@@ -92,4 +94,4 @@ EFFECTS = st.builds(
 
 @given(st.lists(EFFECTS, max_size=4))
 def test_effects_are_read_back_from_their_bytes(commits: list[Effects]) -> None:
-    assert list(decode_effects(memoryview(encode_effects(commits)))) == commits
+    assert list(decode_effects(memoryview(encode_effects(commits)), VERSION)) == commits
