@@ -499,6 +499,7 @@ class Engine:
             try:
                 result = await change()
             except BaseException:
+                await asyncio.to_thread(self._go_back_to, before)
                 await self._reopen_on(settings)
                 raise
             try:
@@ -506,7 +507,7 @@ class Engine:
             except (BursarError, OSError) as error:
                 log.error("the restored state cannot be used: %s", error, exc_info=error)
                 await self._owned.aclose()
-                await asyncio.to_thread(self.directory.use, before)
+                await asyncio.to_thread(self._go_back_to, before)
                 await self._reopen_on(settings)
                 raise BursarError(
                     f"The restored state cannot be used: {error}. The old one is in use again."
@@ -515,6 +516,11 @@ class Engine:
         finally:
             self._away = ""
             self._present.set()
+
+    def _go_back_to(self, generation: str) -> None:
+        """See that CURRENT names what was in use: a swap that was half told is none."""
+        if self.directory.generation().name != generation:
+            self.directory.use(generation)
 
     async def _reopen_on(self, settings: Settings) -> None:
         """Start on what CURRENT names now."""
