@@ -17,6 +17,7 @@ from core.api import (
     AccountTotals,
     AcknowledgeAlert,
     AddressView,
+    AlertView,
     AssetTotal,
     BackupsView,
     BackupView,
@@ -83,7 +84,7 @@ from core.model import (
     Severity,
     WalletState,
 )
-from tests.desk import scripted_backups, scripted_ledger, scripted_settlement
+from tests.desk import scripted_alerts, scripted_backups, scripted_ledger, scripted_settlement
 
 NOW_MS = 1_795_176_251_000  # 2026-11-20T12:04:11Z
 MINUTE_MS = 60_000
@@ -573,6 +574,7 @@ class ScriptedEngine:
         self._settlements: dict[tuple[str, str, str], SettlementPairView] = {}
         self._settlement: SettlementHealth | None = None
         self.backup_world: scripted_backups.Backups | None = None
+        self._alerts: tuple[AlertView, ...] = ()
         self.booked: dict[tuple[str, str], list[TransferView]] = {}
         """Transfers put on top of the scripted ones, newest first, by peer and token."""
         self._events = stored_events()
@@ -607,6 +609,7 @@ class ScriptedEngine:
         settlements: tuple[SettlementPairView, ...] = (),
         settlement: SettlementHealth | None = None,
         backups: BackupsView | None = None,
+        alerts: tuple[AlertView, ...] | None = None,
     ) -> None:
         """Change the state and tell every reader."""
         self._version += 1
@@ -622,6 +625,7 @@ class ScriptedEngine:
         self._custody |= {view.account: view for view in custody}
         self._settlements |= {(v.peer, v.token, v.direction): v for v in settlements}
         self._settlement = settlement or self._settlement
+        self._alerts = self._alerts if alerts is None else alerts
         for account in removed:
             self._rows.pop(account, None)
         self._patches.append(
@@ -642,9 +646,20 @@ class ScriptedEngine:
                 settlements=settlements,
                 settlement=settlement,
                 backups=backups,
+                alerts=alerts,
             )
         )
         self._wake()
+
+    @property
+    def alerts(self) -> tuple[AlertView, ...]:
+        """The open alerts, oldest first."""
+        return self._alerts
+
+    def alarm(self) -> None:
+        """Open an alert of every kind and in every state."""
+        accounts = {(row.agent, row.asset): row.account for row in self._rows.values()}
+        self.push(alerts=scripted_alerts.alerts(accounts))
 
     def settle(self) -> None:
         """Begin to watch settlements: every state of them, one of them stuck."""
@@ -770,6 +785,7 @@ class ScriptedEngine:
             settlements=tuple(self._settlements.values()),
             settlement=self._settlement,
             backups=self.backup_world.view if self.backup_world is not None else None,
+            alerts=self._alerts,
         )
 
     async def updates(self, after_version: int, after_seq: int) -> AsyncIterator[Update]:
@@ -896,8 +912,11 @@ class ScriptedEngine:
                 return self._backups.execute(command)
             case PruneBackups() | ReleaseSettlements():
                 return self._backups.execute(command)
-            case AcknowledgeAlert(id=number) | SilenceAlert(id=number):
-                raise CommandRefusedError(f"There is no open alert {number}.")
+            case AcknowledgeAlert() | SilenceAlert():
+                self.push(
+                    alerts=scripted_alerts.answered(self._alerts, command, self.clock.now_ms())
+                )
+                return Outcome(f"Alert {command.id} is answered.", 1)
             case _:
                 raise CommandRefusedError("The scripted world does not know this command.")
 
