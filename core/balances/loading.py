@@ -39,6 +39,18 @@ async def rebuild(cache: BalanceCache) -> None:
         left = cache.rebuild(_SLICE)
 
 
+async def build(cache: BalanceCache) -> None:
+    """Make the views of all rows, in slices, before somebody starts from all of them."""
+    for chain in cache.chains:
+        accounts = cache.book(chain).accounts
+        for start in range(0, len(accounts), _SLICE):
+            for account in accounts[start : start + _SLICE]:
+                cache.view(account.id)
+            await asyncio.sleep(0)
+            if cache.book(chain).accounts is not accounts:
+                return  # the registry was loaded anew: what is missing is made when asked for
+
+
 async def load_past(store: Store, cache: BalanceCache, clock: Clock) -> None:
     """Give every account that changed within a day its trend, one query each, so that memory
     stays flat however long the history is. Raises StoreError."""
