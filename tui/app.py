@@ -24,8 +24,9 @@ from textual.screen import Screen
 
 from core.api import EngineApi, StoreHealth
 from core.clock import SystemClock
-from core.model import Clock
+from core.model import Clock, Severity
 from tui import text, themes
+from tui.alerts import OpenAlerts
 from tui.notices import Notice, Notices
 from tui.options import DeskOptions
 from tui.screens.base import Desk, DeskScreen
@@ -151,6 +152,7 @@ class BursarApp(App[None]):
         """Begin the session once the first picture is out."""
         sys.setswitchinterval(SWITCH_S)
         self.watch(self.session, "events", self._events_came, init=False)
+        self.watch(self.session, "alerts", self._alerts_changed, init=False)
         self.watch(self.session, "link", self._link_changed, init=False)
         self.watch(self.session, "store", self._store_changed, init=False)
         self.watch(self.session, "ledger", self._ledger_changed, init=False)
@@ -202,6 +204,12 @@ class BursarApp(App[None]):
 
     def _events_came(self, tail: EventTail) -> None:
         self._tell(self._notices.of_events(tail.news, self.session.now_ms()))
+
+    def _alerts_changed(self, alerts: OpenAlerts) -> None:
+        self._tell(self._notices.of_alerts(alerts.opened, self.session.now_ms()))
+        critical = any(alert.severity is Severity.PROBLEM for alert in alerts.opened)
+        if critical and self.options.bell:
+            self.bell()
 
     def _link_changed(self, before: Link, link: Link) -> None:
         self._tell(self._notices.of_link(before, link, self.session.restarting))

@@ -50,6 +50,7 @@ def open_desk(settings: Settings, look: Look) -> int:
         safe=look.safe or settings.ui.safe,
         slow=look.slow,
         mouse=look.mouse and settings.ui.mouse,
+        bell=settings.ui.bell,
         theme=look.theme or settings.ui.theme,
         environment=settings.ui.environment,
         keymap=settings.keys,
