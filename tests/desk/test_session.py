@@ -283,7 +283,7 @@ async def test_alerts_come_whole_and_a_patch_without_them_leaves_them_as_they_ar
     engine.push(alerts=(low(1), low(2)))
     async with following(engine, clock) as session:
         assert [alert.id for alert in session.alerts.listed] == [2, 1]
-        assert session.alerts.opened == ()  # they stood before this desk looked
+        assert len(session.alerts.opened) == 0  # they stood before this desk looked
         engine.push(balances=(engine.row_of("agent-0001", 3),))
         await clock.advance(1)
         assert session.alerts.loud == 2
