@@ -278,19 +278,23 @@ def low(number: int, **more: object) -> AlertView:
     return msgspec.structs.replace(view, **more)
 
 
+def opened(session: Session) -> list[int]:
+    return [alert.id for alert in session.alerts.opened]
+
+
 async def test_alerts_come_whole_and_a_patch_without_them_leaves_them_as_they_are() -> None:
     clock, engine = world()
     engine.push(alerts=(low(1), low(2)))
     async with following(engine, clock) as session:
         assert [alert.id for alert in session.alerts.listed] == [2, 1]
-        assert len(session.alerts.opened) == 0  # they stood before this desk looked
+        assert opened(session) == []  # they stood before this desk looked
         engine.push(balances=(engine.row_of("agent-0001", 3),))
         await clock.advance(1)
         assert session.alerts.loud == 2
         engine.push(alerts=(low(2), low(3, severity=Severity.PROBLEM)))
         engine.push(alerts=(low(2), low(3, severity=Severity.PROBLEM), low(4)))
         await clock.advance(1)
-        assert [alert.id for alert in session.alerts.opened] == [3, 4]
+        assert opened(session) == [3, 4]
         assert (session.alerts.loud, session.alerts.problems) == (3, 1)
         engine.push(alerts=())
         await clock.advance(1)
