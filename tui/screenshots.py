@@ -38,7 +38,7 @@ def _typed(words: str) -> tuple[str, ...]:
 
 
 class Shot(NamedTuple):
-    """One picture: the file's name, the terminal's size, a theme, keys to press before, and how long
+    """One picture: its name, the terminal's size, a theme, keys to press before, and how long
     their work is given."""
 
     name: str
