@@ -7,6 +7,7 @@ for the asset. Pure: the tracker says when to look again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from sys import intern
 from typing import NamedTuple
 
 from core.model import Agent, Amount, Asset, Severity
@@ -85,13 +86,15 @@ def judge(standing: Standing) -> tuple[Severity, str]:
     """Severity and the words that say why ("" when OK)."""
     for rule in RULES:
         if rule.applies(standing):
-            return rule.severity, rule.words(standing)
+            return rule.severity, intern(rule.words(standing))  # many rows say the same
     return Severity.OK, ""
 
 
 def duration(seconds: int) -> str:
-    """Two units, as an operator says it: `2d4h`, `3h50m`, `12m`."""
+    """Two units at most, as an operator says it: `2d4h`, `3h50m`, `12m`, `40s`."""
     minutes = seconds // 60
+    if minutes < 1:
+        return f"{seconds}s"
     if minutes >= 24 * 60:
         return f"{minutes // 1440}d{minutes % 1440 // 60}h"
     if minutes >= 60:
