@@ -50,12 +50,12 @@ class Load(NamedTuple):
 
 
 LOADS = (
-    Load("batch 1", 1, 1, 20, 20, 0.6, 0.8),
-    Load("batch 100", 100, 1, 10, 10, 0.8, 3.5),
-    Load("batch 100, two in flight", 100, 2, 6, 6, 0.8, 3.5),
+    Load("batch 1", 1, 1, 50, 20, 0.6, 0.8),
+    Load("batch 100", 100, 1, 20, 10, 0.8, 3.5),
+    Load("batch 100, two in flight", 100, 2, 10, 6, 0.8, 3.5),
     Load("batch 8,000", 8_000, 1, 1, 1, 0.5, 4.5),
     Load("batch 8,000, two in flight", 8_000, 2, 2, 1, 0.5, 4.5),
-    Load("64 callers with 1", 1, 64, 5, 20, 0.5, 10),
+    Load("64 callers with 1", 1, 64, 20, 20, 0.5, 10),
 )
 
 
