@@ -24,8 +24,10 @@ from textual.screen import Screen
 
 from core.api import EngineApi, StoreHealth
 from core.clock import SystemClock
-from core.model import Clock
+from core.model import Clock, Severity
 from tui import text, themes
+from tui.alerts import OpenAlerts
+from tui.collector import Collector
 from tui.notices import Notice, Notices
 from tui.options import DeskOptions
 from tui.screens.base import Desk, DeskScreen
@@ -37,6 +39,10 @@ if TYPE_CHECKING:
     from textual.command import Provider
     from textual.dom import DOMNode
     from textual.driver import Driver
+
+SWITCH_S = 0.001
+"""How long one thread keeps the interpreter while another waits for it. A key goes from the
+terminal's thread to the loop and back, and at Python's own 5 ms waits as long at every turn."""
 
 STYLES = Path(__file__).parent.parent / "styles"
 
@@ -123,6 +129,7 @@ class BursarApp(App[None]):
         )
         self.desk = Desk(self.session, self.options)
         self._notices = Notices()
+        self._collector = Collector(self.session.clock)
         for theme in themes.THEMES:
             self.register_theme(theme)
         wanted = self.options.start_theme
@@ -145,7 +152,11 @@ class BursarApp(App[None]):
 
     def on_mount(self) -> None:
         """Begin the session once the first picture is out."""
+        sys.setswitchinterval(SWITCH_S)
+        self._collector.begin()
+        self.watch(self.session, "pulse", self._collector.tick, init=False)
         self.watch(self.session, "events", self._events_came, init=False)
+        self.watch(self.session, "alerts", self._alerts_changed, init=False)
         self.watch(self.session, "link", self._link_changed, init=False)
         self.watch(self.session, "store", self._store_changed, init=False)
         self.watch(self.session, "ledger", self._ledger_changed, init=False)
@@ -162,7 +173,14 @@ class BursarApp(App[None]):
 
     async def on_unmount(self) -> None:
         """Let go of the engine."""
+        self._collector.end()
         await self.session.close()
+
+    async def on_event(self, event: events.Event) -> None:
+        """Every event of the app; what comes from a person puts collections off."""
+        if isinstance(event, events.InputEvent):
+            self._collector.touched()
+        await super().on_event(event)
 
     @work(group="quit", exclusive=True)
     async def action_quit(self) -> None:  # type: ignore[override]  # a worker may wait for a modal
@@ -197,6 +215,12 @@ class BursarApp(App[None]):
 
     def _events_came(self, tail: EventTail) -> None:
         self._tell(self._notices.of_events(tail.news, self.session.now_ms()))
+
+    def _alerts_changed(self, alerts: OpenAlerts) -> None:
+        self._tell(self._notices.of_alerts(alerts.opened, self.session.now_ms()))
+        critical = any(alert.severity is Severity.PROBLEM for alert in alerts.opened)
+        if critical and self.options.bell:
+            self.bell()
 
     def _link_changed(self, before: Link, link: Link) -> None:
         self._tell(self._notices.of_link(before, link, self.session.restarting))

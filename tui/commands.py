@@ -69,7 +69,7 @@ class DeskCommands(Provider):
             seen.add(binding.action)
             key = screen.app.get_key_display(binding)
             where = "go to " if name == "mode" else ""
-            said = binding.description
+            said = binding.tooltip or binding.description
             yield Offer(
                 f"{where}{said[:1].lower()}{said[1:]}" if not where else f"{where}{said}",
                 f"key {key}",

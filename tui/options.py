@@ -30,6 +30,8 @@ class DeskOptions(msgspec.Struct, frozen=True):
     """Seconds between two pictures, unless slow or safe."""
     mouse: bool = True
     """Whether the terminal is asked to report the mouse."""
+    bell: bool = True
+    """Whether the terminal's bell rings when an alert that is a problem opens."""
     theme: str = ""
     """A theme's name; empty takes the one kept from last time, else the dark one."""
     environment: str = ""
@@ -37,6 +39,8 @@ class DeskOptions(msgspec.Struct, frozen=True):
     engine says."""
     demo: bool = False
     """The engine is simulated, and the screen says so from its first paint."""
+    hint: str = ""
+    """What opens the backups, where that is no secret: the demo's password."""
     keymap: Mapping[str, str] = MappingProxyType({})
     """Binding id to key or comma-separated keys, from `[keys]`."""
     filter: str = ""

@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
+from itertools import islice
 from types import MappingProxyType
 
 import msgspec
@@ -20,6 +21,7 @@ from textual.dom import DOMNode
 from textual.reactive import var
 
 from core.api import (
+    AlertView,
     AssetTotal,
     BackupsView,
     BalanceView,
@@ -42,6 +44,8 @@ from core.api import (
 )
 from core.events import EventRecord
 from core.model import Agent, Asset, BursarError, Clock, EndpointHealth
+from tui import alerts as open_alerts
+from tui.alerts import OpenAlerts
 from tui.fleet import FleetModel
 from tui.settlements import SettlementKey, key_of
 
@@ -51,6 +55,8 @@ FIRST_EVENTS = 500
 """Events read at the start."""
 PERIODS_S = (0.25, 0.5, 1.0, 2.0, 5.0)
 """The rates of display, fastest first: 4 Hz to 0.2 Hz."""
+SLICE = 1_000
+"""Changed rows that a drain takes between two turns of the loop: about a millisecond."""
 RETRY_S = (0.5, 1.0, 2.0, 4.0, 5.0)
 """Waits before each new try to reach a lost engine; the last one repeats."""
 AGREES = frozenset({"equal", "opened"})
@@ -126,6 +132,8 @@ class Session(DOMNode):
     stuck: var[int] = var(0)
     """Settlements under way for longer than they should be."""
     backups: var[BackupsView | None] = var(None)
+    alerts: var[OpenAlerts] = var(OpenAlerts())
+    """What is wrong now. Pausing the display does not hold these."""
     events: var[EventTail] = var(EventTail())
     fleet: var[FleetChange] = var(FleetChange())
     paused: var[bool] = var(False)
@@ -154,10 +162,12 @@ class Session(DOMNode):
         self._api: EngineApi | None = None
         self._version = 0
         self._last_seq = 0
+        self._last_alert: int | None = None
         self._tail: deque[EventRecord] = deque(maxlen=EVENT_TAIL)
         self._fresh: deque[EventRecord] = deque(maxlen=EVENT_TAIL)
         self._pending = _Pending()
         self._full: EngineState | None = None
+        self._dirty: set[int] = set()  # rows taken in slices that no FleetChange told of yet
         self.set_reactive(Session.period_s, period_s)
 
     # --- life ------------------------------------------------------------------------------
@@ -205,6 +215,7 @@ class Session(DOMNode):
         state = await api.state()
         if state.seq < self._last_seq:  # another store stands behind the door now
             self._last_seq = 0
+            self._last_alert = None
             self._tail.clear()
             self._fresh.clear()
         self._take(state)
@@ -226,7 +237,8 @@ class Session(DOMNode):
     async def _tick_forever(self) -> None:
         while True:
             await self.clock.sleep(self.period_s)
-            self.drain()
+            for _ in self._draining(force=False):
+                await asyncio.sleep(0)  # a key pressed meanwhile waits for one slice
 
     # --- the picture -----------------------------------------------------------------------
 
@@ -252,16 +264,30 @@ class Session(DOMNode):
             self.link = msgspec.structs.replace(self.link, clients=patch.clients)
 
     def drain(self, *, force: bool = False) -> None:
-        """Make what arrived the shown picture; a paused session keeps its own unless forced."""
+        """Make what arrived the shown picture; a paused session keeps its own unless forced, but
+        for alerts: nobody is to sleep through one because a display was held."""
+        for _ in self._draining(force=force):
+            pass
+
+    def _draining(self, *, force: bool) -> Iterator[None]:
+        """`drain` in slices. Another drain may come between two of them and do all there is."""
+        self.model.tick()
         if force or not self.paused:
+            if self._full is None:
+                while self._pending.rows > SLICE:
+                    self._dirty |= self.model.apply(self._pending.slice(self._version, SLICE))
+                    yield
             self._drain_state()
             self._drain_events()
+        else:
+            self._drain_alerts(self._pending.alerts)
+        yield from self.model.arranging()
         self.pulse += 1
 
     def _drain_state(self) -> None:
         full, self._full = self._full, None
         patch, self._pending = self._pending.patch(self._version), _Pending()
-        dirty: set[int] = set()
+        dirty, self._dirty = self._dirty, set()
         if full is not None:
             self.model.load(full)
             dirty |= self.model.rows.keys()
@@ -272,6 +298,7 @@ class Session(DOMNode):
             self.custody = _differing({}, full.custody)
             self.settlement = full.settlement
             self.backups = full.backups
+            self._drain_alerts(full.alerts)
             self._show_settlements({key_of(view): view for view in full.settlements})
         dirty |= self.model.apply(patch)
         if patch.chains:
@@ -285,6 +312,7 @@ class Session(DOMNode):
         if patch.backups is not None:
             self.backups = patch.backups
         self._drain_books(patch)
+        self._drain_alerts(patch.alerts)
         reshaped = full is not None or bool(patch.agents or patch.assets)
         if reshaped or dirty:
             self.fleet = FleetChange(self.fleet.serial + 1, frozenset(dirty), reshaped)
@@ -308,6 +336,19 @@ class Session(DOMNode):
     def _show_settlements(self, found: dict[SettlementKey, SettlementPairView]) -> None:
         self.stuck = sum(view.stuck for view in found.values())
         self.settlements = MappingProxyType(found)
+
+    def _drain_alerts(self, found: Iterable[AlertView] | None) -> None:
+        """Arrange the alerts anew when they changed, or when a silence ended."""
+        now_ms, ends_ms = self.now_ms(), self.alerts.until_ms
+        if found is None:
+            if not ends_ms or now_ms < ends_ms:
+                return
+            found = self.alerts.listed
+        shown = open_alerts.arranged(found, now_ms, self._last_alert)
+        self._last_alert = max(
+            self._last_alert or 0, max((alert.id for alert in shown.listed), default=0)
+        )
+        self.alerts = shown
 
     def _drain_events(self) -> None:
         if self._fresh:
@@ -386,6 +427,7 @@ class _Pending:
         self._settlements: dict[SettlementKey, SettlementPairView] = {}
         self._settlement: SettlementHealth | None = None
         self._backups: BackupsView | None = None
+        self.alerts: tuple[AlertView, ...] | None = None
 
     def add(self, patch: StatePatch) -> None:
         """Lay a newer patch over what waits."""
@@ -415,6 +457,18 @@ class _Pending:
             self._settlement = patch.settlement
         if patch.backups is not None:
             self._backups = patch.backups
+        if patch.alerts is not None:
+            self.alerts = patch.alerts
+
+    @property
+    def rows(self) -> int:
+        """How many balances wait."""
+        return len(self._accounts)
+
+    def slice(self, version: int, limit: int) -> StatePatch:
+        """Take so many balances, the oldest first, and leave all else for `patch`."""
+        accounts = list(islice(self._accounts, limit))
+        return StatePatch(version, 0, balances=tuple(map(self._accounts.pop, accounts)))
 
     def patch(self, version: int) -> StatePatch:
         """All of it as one patch."""
@@ -436,4 +490,5 @@ class _Pending:
             settlements=tuple(self._settlements.values()),
             settlement=self._settlement,
             backups=self._backups,
+            alerts=self.alerts,
         )

@@ -38,6 +38,7 @@ log = logging.getLogger("bursar.alerts")
 _STRIDE = 1_000  # observations decided between two turns of the loop, and alerts a transaction
 _ROUNDS = 3  # times another writer may be faster
 _LONGEST_MESSAGE = 500
+_LONGEST_SILENCE_MS = 366 * 86_400_000  # for ever is a rule to be taken out, not a silence
 
 Key = tuple[str, str]  # rule and subject
 Change = tuple[AlertRow, Sequence[Event]]
@@ -236,6 +237,10 @@ class AlertKeeper:
             now_ms = self._clock.now_ms()
             if until_ms and until_ms <= now_ms:
                 raise AlertRefusedError(f"Alert {alert_id} can be silenced for the future only.")
+            if until_ms > now_ms + _LONGEST_SILENCE_MS:
+                raise AlertRefusedError(
+                    f"Alert {alert_id} can be silenced for a year at most; silence it again then."
+                )
             if not until_ms and not alert.silenced_until_ms:
                 raise AlertRefusedError(f"Alert {alert_id} is not silenced.")
             until = iso_utc(until_ms) if until_ms else ""

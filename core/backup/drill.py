@@ -56,11 +56,12 @@ async def drill(
     now_ms: int,
     note: Note,
 ) -> Drilled:
-    """Restore an archive of the catalogue into `folder`, which must not be there and is removed.
+    """Restore an archive of the catalogue into `folder`, a place for drills alone, removed after.
     Opened by the engine's key, or by a password or recovery key.
 
     Raises BackupError and what else staging raises, for the first thing that does not hold.
     """
+    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)  # of a drill that died
     await asyncio.to_thread(folder.mkdir, 0o700)
     try:
         files = await _fetched(entry, catalogue, destinations, folder, now_ms, note)

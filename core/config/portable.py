@@ -88,8 +88,15 @@ def _masked(value: Any, written: Any) -> Any:
             _masked(item, beside_list[at] if beside_list else None) for at, item in enumerate(value)
         ]
     if isinstance(value, str) and "://" in value:
-        return written if isinstance(written, str) and "${" in written else mask_url(value)
+        return written if isinstance(written, str) and "${" in written else _hidden(value)
     return value
+
+
+def _hidden(url: str) -> str:
+    """The URL without credentials, and a mark where there were some."""
+    scheme, _, rest = mask_url(url).partition("://")
+    had_user = "@" in url.partition("://")[2].partition("/")[0]
+    return f"{scheme}://{HIDDEN}@{rest}" if had_user else f"{scheme}://{rest}"
 
 
 def _write_table(lines: list[str], path: tuple[str, ...], table: Mapping[str, Any]) -> None:

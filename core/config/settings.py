@@ -137,6 +137,8 @@ class UiSettings(Section, frozen=True):
     read_only: bool = False
     safe: bool = False
     mouse: bool = True
+    bell: bool = True
+    """Whether the terminal's bell rings when an alert that is a problem opens."""
     refresh: Duration = Duration(1000)
     """How often the display takes up changes (250ms to 5s)."""
 

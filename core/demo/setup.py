@@ -14,7 +14,7 @@ from typing import Final
 
 from core.api import EngineApi
 from core.clock import SystemClock
-from core.demo import traffic
+from core.demo import backups, traffic
 from core.demo.cast import ASSETS, CHAINS, WorldAsset
 from core.demo.chain import DAY_MS, WorldChain
 from core.demo.incidents import Incident, active
@@ -59,6 +59,7 @@ def config_text(world: World, urls: dict[str, tuple[str, ...]], data_dir: Path) 
         '[ui]\nenvironment = "demo"',
         traffic.settlement_lines(NODE_ID),
         traffic.config_lines(),
+        backups.config_lines(world.size),
     ]
     for plan in CHAINS:
         lines = ["[[chain]]", f"name = {_quoted(plan.name)}", f"kind = {_quoted(plan.kind)}"]
@@ -212,6 +213,7 @@ async def host_demo(home: Path, *, agents: int, seed: int) -> tuple[RunningDemo,
             # In a thread: ten thousand addresses take a third of a second.
             await store.add_wallets(await asyncio.to_thread(wallets, world), (), start_ms)
             await seed_store(store, world, start_ms)
+            await asyncio.to_thread(backups.give_key, directory.path)
         finally:
             await store.close()
 

@@ -20,7 +20,6 @@ from core.backup.keyring import KeyRing
 from core.backup.staging import STAGE_PREFIX
 from core.config import Settings
 from core.engine.backing import Backing
-from core.engine.jobs import note_to
 from core.events import BackupFailed
 from core.model import BursarError, Clock, Secret
 
@@ -80,7 +79,7 @@ class Drilling:
                             self._settings.data_path / f"{STAGE_PREFIX}{secrets.token_hex(6)}",
                             self._settings,
                             self._clock.now_ms(),
-                            note_to(job),
+                            job.note,
                         )
                     except WrongKeyError:
                         raise  # what was typed is wrong, not the backup

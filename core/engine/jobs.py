@@ -93,18 +93,3 @@ class Jobs:
     def views(self) -> tuple[JobView, ...]:
         """What runs, and the last of each kind."""
         return tuple(job.view for job in self._jobs.values())
-
-
-def note_to(job: Job) -> Callable[[str, int, int, str], None]:
-    """The progress of the backup room (`core.backup.source.Note`) as a job's."""
-    under_way, before = "", 0
-
-    def note(words: str, done: int, total: int, unit: str) -> None:
-        nonlocal under_way, before
-        if words != under_way:
-            under_way, before = words, 0
-            job.stage(words, total, unit)
-        job.advance(done - before)
-        before = done
-
-    return note

@@ -44,7 +44,7 @@ from core.config import ConfigError, Settings, hidden_in, parse_settings, settin
 from core.engine.aftermath import Looked
 from core.engine.backing import Backing
 from core.engine.backup_views import backup_view
-from core.engine.jobs import Job, note_to
+from core.engine.jobs import Job
 from core.engine.restore_words import changes_of, told_difference, warnings_of
 from core.events import Event, RestoreCompleted, RestoreFailed
 from core.ledger.check import check
@@ -134,7 +134,7 @@ class Restoring:
     ) -> _Planned:
         host, now_ms = self._host, self._clock.now_ms()
         backups = host.backups()
-        note = note_to(job)
+        note = job.note
         source = self._source(request.source)
         found = await source.look(now_ms, folder)
         entries, files = await source.fetch(found, request.backup, folder, now_ms, note)

@@ -157,7 +157,7 @@ def write_checkpoint(directory: Path, content: Iterable[bytes]) -> int:
     if recovered is None:
         raise LedgerError("The ledger checkpoint holds no journal.")
     journal = Journal(folder, recovered.position)
-    journal.resume(recovered.unsealed, was_sealed=False)
+    journal.resume(recovered.unsealed, was_sealed=False, version=recovered.version)
     journal.close()
     folder.sync()
     return recovered.position.sequence

@@ -210,6 +210,10 @@ async def test_a_silence_can_be_ended_and_does_not_come_back(tmp_path: Path) -> 
             await w.keeper.silence(4, 0, "again")
         with pytest.raises(AlertRefusedError, match="future"):
             await w.keeper.silence(4, START_MS, "now")
+        year_ms = 366 * 24 * HOUR_MS
+        with pytest.raises(AlertRefusedError, match="for a year at most"):
+            await w.keeper.silence(4, START_MS + year_ms + 1, "for ever")
+        assert not (await w.keeper.silence(4, START_MS + year_ms, "long")).loud(START_MS)
 
 
 @pytest.mark.parametrize(("reason", "word"), [("", "reason"), ("  ", "reason"), ("x" * 501, "500")])

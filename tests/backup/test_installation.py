@@ -171,9 +171,10 @@ def test_settings_come_back_as_a_file_without_secrets(tmp_path: Path, generation
         assert word not in text
     (tmp_path / "again.toml").write_text(text)
     again = load_settings(str(tmp_path / "again.toml"), {"BASE_KEY": "other"})
-    assert again.chain[0].endpoints == ("http://127.0.0.1:1/other", "http://127.0.0.1:2")
+    assert again.chain[0].endpoints == ("http://127.0.0.1:1/other", "http://***@127.0.0.1:2")
     plain = {"source": "", "chain": ()}
     assert msgspec.structs.replace(again, **plain) == msgspec.structs.replace(of, **plain)
+    assert hidden_in(sections) == ["chain.base.endpoints"]
     assert hidden_in({"chain": [{"name": "base", "endpoints": ["https://x/***"]}]}) == [
         "chain.base.endpoints"
     ]

@@ -53,6 +53,7 @@ def test_the_configuration_passes_every_check_and_carries_limits_and_prices(
         assert configured.price == ours.price
         assert parse_amount(configured.floor or "", ours.decimals) == ours.floor
         assert parse_amount(configured.target or "", ours.decimals) == ours.target
+    assert settings.backup.incremental == "*/2 * * * *"
     assert tomllib.loads(text)["ui"]["environment"] == "demo"
 
 

@@ -17,12 +17,14 @@ from core.api import (
     AccountTotals,
     AcknowledgeAlert,
     AddressView,
+    AlertView,
     AssetTotal,
     BackupsView,
     BackupView,
     BalanceView,
     BookUnexplained,
     ChainState,
+    ChangeWallets,
     Command,
     CommandRefusedError,
     CompleteSettlement,
@@ -82,7 +84,7 @@ from core.model import (
     Severity,
     WalletState,
 )
-from tests.desk import scripted_backups, scripted_ledger, scripted_settlement
+from tests.desk import scripted_alerts, scripted_backups, scripted_ledger, scripted_settlement
 
 NOW_MS = 1_795_176_251_000  # 2026-11-20T12:04:11Z
 MINUTE_MS = 60_000
@@ -572,6 +574,7 @@ class ScriptedEngine:
         self._settlements: dict[tuple[str, str, str], SettlementPairView] = {}
         self._settlement: SettlementHealth | None = None
         self.backup_world: scripted_backups.Backups | None = None
+        self._alerts: tuple[AlertView, ...] = ()
         self.booked: dict[tuple[str, str], list[TransferView]] = {}
         """Transfers put on top of the scripted ones, newest first, by peer and token."""
         self._events = stored_events()
@@ -606,6 +609,7 @@ class ScriptedEngine:
         settlements: tuple[SettlementPairView, ...] = (),
         settlement: SettlementHealth | None = None,
         backups: BackupsView | None = None,
+        alerts: tuple[AlertView, ...] | None = None,
     ) -> None:
         """Change the state and tell every reader."""
         self._version += 1
@@ -621,6 +625,7 @@ class ScriptedEngine:
         self._custody |= {view.account: view for view in custody}
         self._settlements |= {(v.peer, v.token, v.direction): v for v in settlements}
         self._settlement = settlement or self._settlement
+        self._alerts = self._alerts if alerts is None else alerts
         for account in removed:
             self._rows.pop(account, None)
         self._patches.append(
@@ -641,9 +646,20 @@ class ScriptedEngine:
                 settlements=settlements,
                 settlement=settlement,
                 backups=backups,
+                alerts=alerts,
             )
         )
         self._wake()
+
+    @property
+    def alerts(self) -> tuple[AlertView, ...]:
+        """The open alerts, oldest first."""
+        return self._alerts
+
+    def alarm(self) -> None:
+        """Open an alert of every kind and in every state."""
+        accounts = {(row.agent, row.asset): row.account for row in self._rows.values()}
+        self.push(alerts=scripted_alerts.alerts(accounts))
 
     def settle(self) -> None:
         """Begin to watch settlements: every state of them, one of them stuck."""
@@ -769,6 +785,7 @@ class ScriptedEngine:
             settlements=tuple(self._settlements.values()),
             settlement=self._settlement,
             backups=self.backup_world.view if self.backup_world is not None else None,
+            alerts=self._alerts,
         )
 
     async def updates(self, after_version: int, after_seq: int) -> AsyncIterator[Update]:
@@ -889,12 +906,17 @@ class ScriptedEngine:
                 return Outcome(f"The threshold of {whom} is set.", 1, ("closer than 5 %",))
             case StartSettlement() | CompleteSettlement() | FailSettlement() | SetThreshold():
                 return self._walk(command)
+            case ChangeWallets():
+                return self._live(command)
             case CreateBackup() | RunDueBackups() | VerifyBackup() | DrillBackup():
                 return self._backups.execute(command)
             case PruneBackups() | ReleaseSettlements():
                 return self._backups.execute(command)
-            case AcknowledgeAlert(id=number) | SilenceAlert(id=number):
-                raise CommandRefusedError(f"There is no open alert {number}.")
+            case AcknowledgeAlert() | SilenceAlert():
+                self.push(
+                    alerts=scripted_alerts.answered(self._alerts, command, self.clock.now_ms())
+                )
+                return Outcome(f"Alert {command.id} is answered.", 1)
             case _:
                 raise CommandRefusedError("The scripted world does not know this command.")
 
@@ -950,6 +972,29 @@ class ScriptedEngine:
             )
             for row in rows
         ]
+
+    def _live(self, command: ChangeWallets) -> Outcome:
+        state = {
+            "suspend": WalletState.SUSPENDED,
+            "reactivate": WalletState.ACTIVE,
+            "archive": WalletState.ARCHIVED,
+        }[command.change]
+        for name in command.agents:
+            old = self._agents[name]
+            self.reasons[name] = command.reason
+            gone = [r.account for r in self._rows.values() if r.agent == name]
+            self.push(
+                agents=(msgspec.structs.replace(old, state=state),),
+                removed=tuple(gone) if state is WalletState.ARCHIVED else (),
+            )
+            self.emit(
+                "AGENT_WALLET_STATE_CHANGED",
+                name,
+                oldState=old.state.value,
+                newState=state.value,
+                reason=command.reason,
+            )
+        return Outcome(f"{command.change} {', '.join(command.agents)}: done.", len(command.agents))
 
     def _tag(self, command: TagAgents) -> Outcome:
         changed = []
@@ -1032,6 +1077,7 @@ class ScriptedEngine:
             ),
             activated_ms=agent.created_ms,
             suspended_ms=NOW_MS - HOUR_MS if agent.state is WalletState.SUSPENDED else 0,
+            archived_ms=NOW_MS if agent.state is WalletState.ARCHIVED else 0,
             reason=self.reasons.get(agent.id, ""),
         )
 

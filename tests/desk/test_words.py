@@ -7,14 +7,16 @@ import io
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from textual.theme import Theme
 
-from core.api import ChainState
+from core.api import AlertView, ChainState
 from core.events import EventRecord, Json
-from core.model import ChainKind
+from core.model import ChainKind, Severity
+from tests.desk import scripted_ledger
 from tests.desk.scripted import NOW_MS, ManualClock, ScriptedEngine, stored_events
 from tui import event_words, export, kept, text, themes
 from tui.fleet import FleetModel
@@ -98,6 +100,81 @@ def test_an_endpoint_is_said_once_until_it_is_ready_again() -> None:
         for i, state in enumerate(states)
     ]
     assert [len(notes) for notes in found] == [1, 0, 0, 1]
+
+
+def opened(number: int, kind: str, about: str = "base", **more: object) -> AlertView:
+    view = AlertView(number, kind, kind, about, Severity.WARNING, f"{about} is wrong", NOW_MS)
+    return msgspec.structs.replace(view, **more)
+
+
+def test_an_alert_is_a_toast_with_its_severity_in_words() -> None:
+    low = opened(1, "balance-below", "agent-1", message="3 USDC, floor 50")
+    stuck = opened(2, "settlement-stuck", "acme/USD", severity=Severity.PROBLEM)
+    found = Notices().of_alerts((stuck, low), NOW_MS)
+    assert found == [
+        ("problem: settlement-stuck", "acme/USD: acme/USD is wrong", "error"),
+        ("warning: balance-below", "agent-1: 3 USDC, floor 50", "warning"),
+    ]
+
+
+def test_many_alerts_at_once_are_one_toast_and_alerts_come_a_few_at_a_time() -> None:
+    notices = Notices()
+    many = [opened(n, "runway", severity=Severity.PROBLEM) for n in range(2)]
+    many += [opened(n, "runway") for n in range(2, 9)]
+    assert notices.of_alerts(many, NOW_MS) == [
+        ("9 alerts", "2 problems and 7 warnings: see Events", "error")
+    ]
+    told = [notices.of_alerts([opened(n, "runway")], NOW_MS + 100) for n in range(10, 16)]
+    assert [len(each) for each in told] == [1, 1, 0, 0, 0, 0]
+    assert len(notices.of_alerts([opened(20, "runway")], NOW_MS + 20_000)) == 1
+
+
+def test_a_burst_of_events_takes_no_place_from_an_alert() -> None:
+    notices = Notices()
+    burst = [
+        record("CHAIN_STATE_CHANGED", f"c{i}", chain=f"c{i}", newState="down") for i in range(9)
+    ]
+    notices.of_events(burst, NOW_MS)
+    assert len(notices.of_alerts([opened(1, "settlement-stuck")], NOW_MS)) == 1
+
+
+@pytest.mark.parametrize("event_first", [True, False])
+@pytest.mark.parametrize(
+    ("alert", "event"),
+    [
+        (opened(1, "chain-stale"), ("CHAIN_STATE_CHANGED", {"chain": "base", "newState": "stale"})),
+        (opened(1, "chain-down"), ("CHAIN_STATE_CHANGED", {"chain": "base", "newState": "down"})),
+        (
+            opened(1, "endpoint-down", message="https://e is refused: wrong chain"),
+            ("ENDPOINT_STATE_CHANGED", {"endpoint": "https://e", "newState": "refused"}),
+        ),
+    ],
+)
+def test_one_fact_is_one_toast_by_event_or_alert(
+    alert: AlertView, event: tuple[str, dict[str, str]], event_first: bool
+) -> None:
+    notices, happened = Notices(), record(event[0], "base", **event[1])
+    told = notices.of_events([happened], NOW_MS) if event_first else []
+    told += notices.of_alerts([alert], NOW_MS)
+    told += notices.of_events([happened], NOW_MS)
+    assert len(told) == 1
+
+
+def test_a_stale_chain_that_goes_down_is_told_by_the_alert() -> None:
+    notices = Notices()
+    stale = record("CHAIN_STATE_CHANGED", "base", chain="base", newState="stale")
+    assert len(notices.of_events([stale], NOW_MS)) == 1
+    down = opened(1, "chain-down", severity=Severity.PROBLEM)
+    assert [notice.severity for notice in notices.of_alerts([down], NOW_MS)] == ["error"]
+    live = record("CHAIN_STATE_CHANGED", "base", chain="base", newState="live")
+    assert [notice.words for notice in notices.of_events([live], NOW_MS)] == ["live again"]
+    assert len(notices.of_alerts([opened(2, "chain-down")], NOW_MS)) == 1  # a new outage
+
+
+def test_a_trial_balance_is_told_once_by_the_ledger_or_by_the_alert() -> None:
+    notices = Notices()
+    assert len(notices.of_ledger(scripted_ledger.ledger(), scripted_ledger.unbalanced())) == 1
+    assert notices.of_alerts([opened(1, "trial-balance", "USD")], NOW_MS) == []
 
 
 def test_balance_changes_are_never_toasts() -> None:
@@ -250,3 +327,22 @@ def test_settlements_and_alerts_are_said_in_a_sentence(
     words = event_words.describe(EventRecord(1, kind, "n", 0, "about", payload))
     assert words.title == title
     assert words.said.startswith(said)
+
+
+def test_a_backup_says_where_it_is_and_where_it_is_not_yet() -> None:
+    def created(*missing: str) -> EventRecord:
+        payload: dict[str, Json] = {
+            "backupType": "full", "wallets": 12_000, "size": 2_100_000,
+            "destinations": ["local"], "missing": list(missing),
+        }  # fmt: skip
+        return EventRecord(1, "BACKUP_CREATED", "n", NOW_MS, "id", payload)
+
+    whole = event_words.describe(created())
+    assert (whole.title, whole.tone) == ("backup", Tone.OK)
+    assert whole.said.startswith("full, 12,000 wallets, ")
+    assert whole.said.endswith("at local")
+    part = event_words.describe(created("offsite"))
+    assert part.said.endswith("at local; not yet at offsite")
+    assert part.tone is Tone.WARNING
+    failed = event_words.describe(record("BACKUP_FAILED", "", operation="create", reason="full"))
+    assert (failed.said, failed.tone) == ("create: full", Tone.PROBLEM)

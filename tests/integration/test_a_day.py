@@ -31,6 +31,7 @@ def drain(made: Fleet, chance: random.Random, balances: list[int]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # it is a bound, not a figure: other work may share the machine
 async def test_a_day_of_cycles_grows_by_what_changed_and_leaves_nothing(tmp_path: Path) -> None:
     chance = random.Random(7)
     balances = [chance.randrange(500_000, 1_500_000) for _ in range(AGENTS)]

@@ -15,7 +15,17 @@ import typer
 
 from core.config import ConfigError
 from core.model import BursarError
-from tui.cli import alerts, backups, balances, ledger, seed, settlements, setup, wallets
+from tui.cli import (
+    alerts,
+    backups,
+    balances,
+    ledger,
+    restore,
+    seed,
+    settlements,
+    setup,
+    wallets,
+)
 from tui.cli.context import Exit, context, fail
 from tui.cli.hardening import harden
 
@@ -38,6 +48,7 @@ app.add_typer(settlements.app, name="settlements")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(backups.app, name="backup")
 app.add_typer(alerts.audit_app, name="audit")
+restore.register(backups.app)
 setup.register(app)
 balances.register(app)
 

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from core.config import Duration
-from core.events import Json, iso_utc
 from tui.cli import output
 from tui.cli.context import Exit, context, engine, fail, run
 
@@ -20,26 +19,13 @@ audit_app = typer.Typer(help="The log of operator actions.", no_args_is_help=Tru
 def list_alerts(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Print the open alerts, oldest first."""
     from core.engine import EngineMode
+    from tui import alerts as open_alerts
 
     async def work() -> None:
         async with engine(context.settings(), EngineMode.COMMAND) as api:
-            alerts = (await api.state()).alerts
+            found = (await api.state()).alerts
         now_ms = int(time.time() * 1000)
-        rows: list[dict[str, Json]] = [
-            {
-                "id": alert.id,
-                "rule": alert.rule,
-                "about": alert.about,
-                "severity": alert.severity.value,
-                "message": alert.message,
-                "openedAt": iso_utc(alert.opened_ms),
-                "acknowledgedBy": alert.acknowledged_by or None,
-                "silencedUntil": iso_utc(alert.silenced_until_ms)
-                if alert.silenced_until_ms > now_ms
-                else None,
-            }
-            for alert in alerts
-        ]
+        rows = [open_alerts.as_json(alert, now_ms) for alert in found]
         if as_json:
             output.write_json(rows)
             return

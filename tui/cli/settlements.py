@@ -204,6 +204,19 @@ def threshold(
 
 
 @app.command()
+def release(
+    reason: Annotated[str, typer.Option(help="What was looked at; kept in the audit log.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Let settlements go on that a restore holds."""
+    from core.api import ReleaseSettlements
+
+    if not reason.strip():
+        raise fail("Give a reason; nothing was changed.", Exit.USAGE)
+    _give(ReleaseSettlements(reason), as_json)
+
+
+@app.command()
 def explain(peer: str, token: str, direction: Side = "receivable", as_json: AsJson = False) -> None:
     """Why a pair is or is not settling, in words."""
     side = _side(direction)

@@ -79,6 +79,14 @@ class EndpointsScreen(DeskScreen):
         """Say more about the line under the cursor."""
         self._redraw_words()
 
+    def show_chain(self, chain: str, url: str = "") -> None:
+        """Put the cursor on a chain, or on the endpoint of it with that URL."""
+        table = self.query_one(ListTable)
+        table.move_to(f"chain {chain}")
+        for place, health in enumerate(self.session.endpoints):
+            if (health.chain, health.url) == (chain, url):
+                table.move_to(f"endpoint {place}")
+
     def _redraw(self) -> None:
         items: list[Item] = []
         for chain in self.session.chains:

@@ -117,7 +117,8 @@ def _keys_of(screen: DeskScreen, *, of_app: bool) -> list[tuple[str, str]]:
         binding = active.binding
         if binding.id is None or (active.node is screen.app) is not of_app:
             continue  # without an id it is Textual's own
-        keys, _ = found.setdefault(binding.action, ([], binding.description))
+        meaning = binding.tooltip or binding.description
+        keys, _ = found.setdefault(binding.action, ([], meaning))
         shown = screen.app.get_key_display(binding)
         if shown not in keys:
             keys.append(shown)

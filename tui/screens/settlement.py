@@ -95,6 +95,12 @@ class SettlementScreen(DeskScreen):
         """The row under the cursor, as it stands now."""
         return self.board.row
 
+    def show_pair(self, key: settlements.SettlementKey) -> None:
+        """Put the cursor on a settlement, and take away a filter that hides it."""
+        if key not in {row.key for row in self._shown}:
+            self._apply_filter("")
+        self.call_after_refresh(self.board.move_to, key)
+
     # --- drawing ---------------------------------------------------------------------------
 
     def _redraw(self) -> None:

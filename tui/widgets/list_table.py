@@ -187,16 +187,18 @@ class ListTable(ScrollView, can_focus=True):
             if changed in self._places:
                 self._refresh_item(self._places[changed])
         if key in self._places:
-            y = self._places[key]
-            room = max(1, self.size.height - 1)
-            # With the first line the headings before it come back into view.
-            is_first = all(item.heading for item in self._items[:y])
-            if y < self.scroll_offset.y or (is_first and self.scroll_offset.y):
-                self.scroll_to(y=0 if is_first or y <= 1 else y, animate=False)
-            elif y >= self.scroll_offset.y + room:
-                self.scroll_to(y=y - room + 1, animate=False)
+            self._reveal(self._places[key])
         if key != old:
             self.post_message(self.Highlighted(self, key))
+
+    def _reveal(self, y: int) -> None:
+        room = max(1, self.size.height - 1)
+        # With the first line the headings before it come back into view.
+        is_first = all(item.heading for item in self._items[:y])
+        if y < self.scroll_offset.y or (is_first and self.scroll_offset.y):
+            self.scroll_to(y=0 if is_first or y <= 1 else y, animate=False)
+        elif y >= self.scroll_offset.y + room:
+            self.scroll_to(y=y - room + 1, animate=False)
 
     def _step(self, by: int) -> None:
         rows = [i for i, item in enumerate(self._items) if not item.heading]
@@ -255,7 +257,7 @@ class ListTable(ScrollView, can_focus=True):
             self._refresh_item(self._places[self._cursor])
 
     def on_resize(self) -> None:
-        """Choose the columns that fit."""
+        """Choose the columns that fit, and keep the cursor in view."""
         width = self.size.width
         kept = list(range(len(self._cols)))
         while True:
@@ -275,6 +277,8 @@ class ListTable(ScrollView, can_focus=True):
             widths[growing] += room
         self._layout = tuple(widths.items())
         self.virtual_size = Size(0, len(self._items) + 1)
+        if self._cursor in self._places:
+            self._reveal(self._places[self._cursor])
         self.refresh()
 
     def _refresh_item(self, y: int) -> None:

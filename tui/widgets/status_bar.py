@@ -16,11 +16,14 @@ from textual.content import Content
 from textual.widgets import Static
 
 from core.api import BackupsView, ChainState, LedgerView, StoreHealth, TrialView
-from tui import backup_words, ledger_words, text
+from tui import alert_words, backup_words, ledger_words, text
+from tui.alerts import OpenAlerts
 from tui.fleet import FleetCounts, SymbolTotal
 from tui.session import Link, Phase, Session
 from tui.widgets.list_table import Tone
 
+WIDE = 116
+"""Cells from which the bar says more about alerts."""
 DIM, OK, WARNING, PROBLEM, STRONG = "$desk-dim", "$success", "$warning", "bold $error", "bold"
 
 
@@ -106,6 +109,16 @@ def badges(link: Link, *, environment: str, demo: bool, read_only: bool) -> list
 def is_production(environment: str) -> bool:
     """Whether an environment's name means that mistakes are expensive."""
     return environment.strip().lower() in ("production", "prod")
+
+
+def alert_parts(alerts: OpenAlerts, signs: text.Glyphs, *, wide: bool) -> list[Part]:
+    """`✗ 7 alerts`, and on a wide terminal how many of them are problems. The glyph is that of the
+    worst. It stands at every width: other parts go for it."""
+    said = alert_words.loud_words(alerts, with_problems=wide)
+    if not said:
+        return []
+    severity = alert_words.worst(alerts)
+    return [part(f"{text.severity_glyph(severity, signs)} {said}", alert_words.STYLES[severity])]
 
 
 def chain_parts(
@@ -258,7 +271,7 @@ class StatusBar(Vertical):
 
     def on_mount(self) -> None:
         """Follow the session; `pulse` moves the clock and the ages."""
-        for concern in ("link", "paused", "period_s", "pulse"):
+        for concern in ("link", "paused", "period_s", "alerts", "pulse"):
             self.watch(self._session, concern, self.redraw, init=False)
 
     def on_resize(self) -> None:
@@ -281,6 +294,7 @@ class StatusBar(Vertical):
                         demo=self._demo,
                         read_only=self._read_only,
                     ),
+                    *alert_parts(session.alerts, signs, wide=width >= WIDE),
                     *chain_parts(
                         session.chains, now_ms, signs, known=session.link.phase is Phase.LIVE
                     ),
