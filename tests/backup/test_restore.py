@@ -17,6 +17,7 @@ from core.api import (
     ReleaseSettlements,
     RestoreRequest,
     StartSettlement,
+    StatePatch,
     TagAgents,
 )
 from core.backup.records import AnyRecord, DerivationBranch, LedgerCheckpoint, Setting
@@ -410,8 +411,7 @@ async def test_a_client_gets_the_answer_and_finds_the_engine_again(tmp_path: Pat
             await asyncio.wait_for(following, 20)  # the stream of the old state has ended
             after = await client.state()
             assert after.instance != before.instance
-            patch = await anext(client.updates(0, after.seq))
-            assert patch
+            assert isinstance(await anext(client.updates(0, after.seq)), StatePatch)
             assert not failed.done()  # whoever serves goes on
         finally:
             await client.close()
