@@ -49,7 +49,7 @@ from core.api import (
 )
 from core.balances.cache import BalanceCache
 from core.balances.lane import CycleReport
-from core.balances.loading import load_registry
+from core.balances.loading import build, load_registry, rebuild
 from core.balances.sync import SyncWorker
 from core.balances.tracker import BalanceTracker, sparkline
 from core.balances.versions import ChangeLog, VersionCounter
@@ -545,6 +545,7 @@ class Engine:
             raise EngineLostError(f"The engine is away for a moment: {self._away}.")
 
     async def state(self) -> EngineState:
+        await build(self._cache)
         self._refuse_while_away()
         books = self._books.all() if self._books else NO_BOOKS
         board = self._settling.all() if self._settling else NO_SETTLEMENTS
@@ -585,7 +586,7 @@ class Engine:
             if self._services is not None and self._services.done():
                 raise EngineLostError("The engine stopped; its log says why.")
             if self._counter.value > version:
-                patch = self._patch(version)
+                patch = await self._patch(version)
                 version = patch.version
                 yield patch
             while self._bus.last > seq:
@@ -605,7 +606,9 @@ class Engine:
         held = self._settling is not None and self._settling.held
         return msgspec.structs.replace(view, held=held, undo=self._undo)
 
-    def _patch(self, version: int) -> StatePatch:
+    async def _patch(self, version: int) -> StatePatch:
+        """What changed after a version. A whole fleet may have: its views are made in slices."""
+        await (rebuild(self._cache) if version else build(self._cache))
         changes = self._cache.changed_since(version)
         own = self._own_log.since(version)
         books = self._books.changed_since(version) if self._books else NO_BOOKS
