@@ -146,7 +146,7 @@ def detail(backup: BackupView, now_ms: int, signs: text.Glyphs, *, roomy: bool) 
         return words
     words.append((f"{facts[0][1]}{dot}{facts[1][1]}\n", DIM))
     words.append((_chain_words(backup), DIM if backup.chain else PROBLEM))
-    words.append((f"{dot}seed {facts[2][1]}", DIM))
+    words.append((f"{dot}seed {text.elide(facts[2][1], 21, signs.cut)}", DIM))
     for copy in sorted(backup.copies, key=lambda each: not each.error)[:2]:
         words += [("\n", ""), *copy_words(copy, now_ms, signs)]
     return words

@@ -58,7 +58,7 @@ SHOTS = (
     Shot("settlement", (160, 44), keys=("2",)),
     Shot("ledger", (160, 44), keys=("3",)),
     Shot("ledger-transfers", keys=("3", "enter")),
-    Shot("backups", keys=("4",)),
+    Shot("backups", (160, 44), keys=("4",)),
     Shot("restore", keys=("4", "R", "enter", *_typed(PASSWORD), "enter"), rest_s=6.0),
     Shot("endpoints", keys=("5",)),
     Shot("events", keys=("6",)),

@@ -250,12 +250,16 @@ class Backups:
             case DrillBackup(id=key):
                 return Outcome(f"{key} restores; 132 addresses are equal.", 0)
             case PruneBackups(dry_run=dry_run):
-                gone = [each for each in self.view.backups if not each.chain]
+                known = self.view.backups
+                gone = [each for each in known if not each.chain]
                 if not dry_run:
-                    self.change(backups=tuple(b for b in self.view.backups if b.chain))
+                    self.change(backups=tuple(each for each in known if each.chain))
                 word = "would be" if dry_run else "were"
-                return Outcome(f"{len(gone)} backups {word} deleted.", 0 if dry_run else len(gone),
-                               tuple(b.name for b in gone))  # fmt: skip
+                details = tuple(
+                    f"keep   {each.name} (daily)" if each.chain else f"delete {each.name}"
+                    for each in known
+                )
+                return Outcome(f"{len(gone)} backups {word} deleted.", len(gone), details)
             case ReleaseSettlements():
                 self.change(held=False)
                 return Outcome("Settlements go on.", 1)

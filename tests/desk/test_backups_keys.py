@@ -404,7 +404,8 @@ async def test_p_says_first_what_no_rule_keeps_and_deletes_only_after_a_yes() ->
         assert desk.engine.executed == [PruneBackups(dry_run=True)]
         said = dialog(desk)
         assert "1 backups would be deleted." in said
-        assert "wallet-backup-" in said
+        assert said.count("delete wallet-backup-") == 1
+        assert "keep " not in said
         assert "cannot be brought back" in said
         await desk.press("enter")  # Cancel has the focus
         assert desk.engine.executed == [PruneBackups(dry_run=True)]
