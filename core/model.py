@@ -147,7 +147,7 @@ class Asset(msgspec.Struct, frozen=True):
         return self.contract is None
 
 
-class Account(msgspec.Struct, frozen=True):
+class Account(msgspec.Struct, frozen=True, gc=False):
     """One balance that Bursar follows: an agent's address on a chain, for one asset.
 
     `id` is the row of `wallet_balances` and names the account everywhere (rows of the desk
@@ -161,7 +161,7 @@ class Account(msgspec.Struct, frozen=True):
     address: str
 
 
-class Agent(msgspec.Struct, frozen=True):
+class Agent(msgspec.Struct, frozen=True, gc=False):
     """An agent of the registry with what an operator attached to it."""
 
     id: str
@@ -204,7 +204,7 @@ class Consistency(StrEnum):
     SPREAD = "spread"  # several blocks; `Reading.first_block` to `Reading.block`
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(msgspec.Struct, frozen=True, gc=False):
     """One balance to be read."""
 
     address: str

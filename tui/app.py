@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from textual.dom import DOMNode
     from textual.driver import Driver
 
+SWITCH_S = 0.001
+"""How long one thread keeps the interpreter while another waits for it. A key goes from the
+terminal's thread to the loop and back, and at Python's own 5 ms waits as long at every turn."""
+
 STYLES = Path(__file__).parent.parent / "styles"
 
 
@@ -146,6 +150,7 @@ class BursarApp(App[None]):
 
     def on_mount(self) -> None:
         """Begin the session once the first picture is out."""
+        sys.setswitchinterval(SWITCH_S)
         self.watch(self.session, "events", self._events_came, init=False)
         self.watch(self.session, "alerts", self._alerts_changed, init=False)
         self.watch(self.session, "link", self._link_changed, init=False)

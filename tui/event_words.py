@@ -113,6 +113,13 @@ def _registered(record: EventRecord) -> tuple[str, Tone]:
     return f"{_field(record, 'address')} on {_field(record, 'chain')}", Tone.PLAIN
 
 
+def _lived(record: EventRecord) -> tuple[str, Tone]:
+    new, reason = _field(record, "newState"), _field(record, "reason")
+    tone = {"ACTIVE": Tone.OK, "SUSPENDED": Tone.WARNING}.get(new, Tone.PLAIN)
+    said = f"{_field(record, 'oldState')} -> {new}"
+    return f"{said}: {reason}" if reason else said, tone
+
+
 def _tagged(record: EventRecord) -> tuple[str, Tone]:
     tags = record.payload.get("tags")
     named = ", ".join(text.safe(str(tag)) for tag in tags) if isinstance(tags, list) else ""
@@ -178,6 +185,7 @@ _TITLES: Mapping[str, str] = {
     "AGENT_BALANCE_CHANGED": "balance",
     "AGENT_BALANCE_REVERTED": "reverted",
     "AGENT_REGISTERED": "registered",
+    "AGENT_WALLET_STATE_CHANGED": "wallet",
     "AGENT_TAGGED": "tagged",
     "LIMITS_CHANGED": "limits",
     "CHAIN_STATE_CHANGED": "chain",
@@ -200,6 +208,7 @@ _TELLERS: Mapping[str, Callable[[EventRecord], tuple[str, Tone]]] = {
     "AGENT_BALANCE_CHANGED": _balance,
     "AGENT_BALANCE_REVERTED": _reverted,
     "AGENT_REGISTERED": _registered,
+    "AGENT_WALLET_STATE_CHANGED": _lived,
     "AGENT_TAGGED": _tagged,
     "LIMITS_CHANGED": _limits,
     "CHAIN_STATE_CHANGED": _chain,

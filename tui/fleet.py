@@ -8,15 +8,13 @@ changed: nothing here walks all rows unless the order itself must change. Drawin
 from __future__ import annotations
 
 import gc
-import re
-from collections.abc import Iterable, Sequence
-from enum import StrEnum
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from core.api import AssetTotal, BalanceView, ChainState, EngineState, StatePatch
-from core.model import Agent, Asset, ChainKind, Clock, Severity, WalletState
+from core.model import Agent, Asset, ChainKind, Clock, Severity
 from tui import query
+from tui.fleet_order import FleetOrder, SortKey
 from tui.fleet_row import ChainLine, FleetRow
 
 ARRANGE_S = 1.0
@@ -27,25 +25,7 @@ LARGE = 5_000
 """Rows that the garbage collector does not walk, for keys wait meanwhile; no row is in a cycle."""
 
 
-class SortKey(StrEnum):
-    """What rows can be sorted by; the values are the keys of the table's columns."""
-
-    SEVERITY = "severity"
-    AGENT = "agent"
-    CHAIN = "chain"
-    ASSET = "asset"
-    BALANCE = "balance"
-    CHANGE = "change"
-    RUNWAY = "runway"
-    STATE = "state"
-    CHECKED = "checked"
-
-
-_DESCENDING = frozenset({SortKey.SEVERITY, SortKey.BALANCE})
 _LOUDNESS = {Severity.OK: 0, Severity.WARNING: 1, Severity.PROBLEM: 2}
-_LIFE = {state: rank for rank, state in enumerate(WalletState)}
-_Key = tuple[int, int, int]
-_DIGITS = re.compile(r"(\d+)")
 
 
 class FleetCounts(NamedTuple):
@@ -75,11 +55,9 @@ class FleetModel:
         self.agents: dict[str, Agent] = {}
         self.assets: dict[int, Asset] = {}
         self.chains: dict[str, ChainState] = {}
-        self.order: Sequence[int] = ()
-        """Account ids as shown: filtered and sorted. A new sequence whenever it changes."""
-        self.order_version = 0
-        self.sort = SortKey.SEVERITY
-        self.is_reversed = False
+        self.now_ms = 0
+        """The moment of the picture, taken by `tick`: ages, staleness and the filter are as of
+        then, so that between two ticks nothing looks different but what a key touched."""
         self.is_frozen = False
         self.problems_only = False
         self.query = query.parse("")
@@ -88,28 +66,26 @@ class FleetModel:
         self._version = 0
         self._per_agent: dict[str, list[int]] = {}
         self._by_loudness = [0, 0, 0]
-        self._sorted: list[int] = []
-        self._keys: dict[int, _Key] = {}
-        self._ranks: dict[int, int] = {}
-        self._members: set[int] | None = None
-        self._positions: dict[int, int] | None = None
+        self._order = FleetOrder(self.rows)
         self._touched: set[int] = set()
         self._reshaped = False
         self._rest_until = 0.0
-        self._names: dict[str, dict[str, int]] = {}
-        self._scale = 0
-        self._now_ms = 0
+        self._moves = 0  # of the cursor
 
     # --- what comes from the engine --------------------------------------------------------
 
+    def tick(self) -> None:
+        """Make now the moment of the picture. Once per tick, whether or not anything came."""
+        self.now_ms = self.clock.now_ms()
+
     def load(self, state: EngineState) -> None:
         """Take a whole state in place of everything; filter, sort and freeze stay."""
+        self.tick()
         self.rows.clear()
         self._lines.clear()
         self._per_agent.clear()
         self._by_loudness = [0, 0, 0]
         self._touched.clear()
-        self._sorted = []
         self.agents = {agent.id: agent for agent in state.agents}
         self.assets = {asset.id: asset for asset in state.assets}
         self.chains = {chain.name: chain for chain in state.chains}
@@ -158,7 +134,8 @@ class FleetModel:
             self._totals = {total.asset: total for total in patch.totals}
         self._touched |= dirty
         if patch.removed:
-            self._drop_removed()
+            self._touched -= set(patch.removed)
+            self._order.drop_removed()
         return dirty
 
     def _take_registry(self, patch: StatePatch, dirty: set[int]) -> None:
@@ -250,8 +227,8 @@ class FleetModel:
 
     def set_sort(self, sort: SortKey, is_reversed: bool = False) -> None:
         """Sort by that key; each has its natural direction, which `is_reversed` turns round."""
-        self.sort = sort
-        self.is_reversed = is_reversed
+        self._order.sort = sort
+        self._order.is_reversed = is_reversed
         self._rebuild()
 
     def set_frozen(self, is_frozen: bool) -> None:
@@ -260,20 +237,10 @@ class FleetModel:
         if not is_frozen:
             self._rebuild()
 
-    @property
-    def is_descending(self) -> bool:
-        """The direction of the marker: largest, loudest or last first."""
-        return (self.sort in _DESCENDING) is not self.is_reversed
-
     def cursor_moved(self) -> None:
         """The cursor was moved: the order rests for a second."""
+        self._moves += 1
         self._rest_until = max(self._rest_until, self.clock.monotonic() + ARRANGE_S)
-
-    def position(self, account: int) -> int | None:
-        """Where a row stands in `order`; None where it is not shown."""
-        if self._positions is None:
-            self._positions = dict(zip(self.order, range(len(self.order)), strict=True))
-        return self._positions.get(account)
 
     def next_problem(self, account: int | None, step: int = 1) -> int | None:
         """The next row (`step` -1: the previous) that is not OK, round the end; None if none."""
@@ -288,163 +255,86 @@ class FleetModel:
 
     # --- order -----------------------------------------------------------------------------
 
-    def arrange(self) -> bool:
-        """Bring the order up to date if it is due; True if it changed.
+    @property
+    def order(self) -> Sequence[int]:
+        """Account ids as shown: filtered and sorted. A new sequence whenever it changes."""
+        return self._order.shown
 
-        Due is at most once a second and not within a second of the cursor's last move.
+    @property
+    def order_version(self) -> int:
+        """Counts changes of the order."""
+        return self._order.version
+
+    @property
+    def sort(self) -> SortKey:
+        """What rows are sorted by."""
+        return self._order.sort
+
+    @property
+    def is_reversed(self) -> bool:
+        """Whether that is against its natural direction."""
+        return self._order.is_reversed
+
+    @property
+    def is_descending(self) -> bool:
+        """The direction of the marker: largest, loudest or last first."""
+        return self._order.is_descending
+
+    def position(self, account: int) -> int | None:
+        """Where a row stands in `order`; None where it is not shown."""
+        return self._order.position(account)
+
+    def arrange(self) -> bool:
+        """`arranging` at once; True if the order changed."""
+        before = self.order_version
+        for _ in self.arranging():
+            pass
+        return self.order_version != before
+
+    def arranging(self) -> Iterator[None]:
+        """Bring the order up to date if it is due, in slices.
+
+        Due is at most once a second and not within a second of the cursor's last move; a move
+        between two slices puts it off too.
         """
         now = self.clock.monotonic()
         if now < self._rest_until:
-            return False
+            return
         ages_move = self.query.timely or self.sort is SortKey.CHECKED
         if not (self._touched or self._reshaped or ages_move):
-            return False
-        before = self.order_version
+            return
         self._rest_until = now + ARRANGE_S
+        touched, self._touched = self._touched, set()
         if self.is_frozen:
-            self._append_new()
+            if self._reshaped:
+                self._order.append_new()
         elif self._reshaped:
             self._rebuild()
         else:
-            self._rearrange(self.rows if ages_move else self._touched)
-        self._touched = set()
-        return self.order_version != before
-
-    def _drop_removed(self) -> None:
-        self._sorted = [account for account in self._sorted if account in self.rows]
-        self._touched = {account for account in self._touched if account in self.rows}
-        if self._members is not None:
-            self._members &= self.rows.keys()
-        self._show(self._sorted)
-
-    def _append_new(self) -> None:
-        known = set(self._sorted)
-        self._sorted += [account for account in self.rows if account not in known]
-        if self._members is not None:
-            self._now_ms = self.clock.now_ms()
-            fresh = (account for account in self.rows if account not in known)
-            self._members.update(account for account in fresh if self._matches(account))
-        self._show(self._sorted)
-
-    def _rearrange(self, touched: Iterable[int]) -> None:
-        """Re-sort and re-filter for the rows that changed; all others keep their keys."""
-        moved = False
-        self._now_ms = self.clock.now_ms()
-        keys, rows, key = self._keys, self.rows, self._key
-        for account in touched:
-            new = key(rows[account])
-            if keys.get(account) != new:
-                keys[account] = new
-                moved = True
-        entered = False
-        if self._members is not None:
-            for account in touched:
-                if self._matches(account) is not (account in self._members):
-                    self._members ^= {account}
-                    entered = True
-        if moved:
-            self._sorted.sort(key=keys.__getitem__)
-        if moved or entered:
-            self._show(self._sorted)
+            moves = self._moves
+            found = yield from self._order.looking(tuple(self.rows) if ages_move else touched)
+            if self._moves != moves:
+                self._touched |= touched
+            elif not self.is_frozen:
+                self._order.move(found)
 
     def _rebuild(self) -> None:
         """Rank (if rows came or went), key, sort and filter every row."""
         if self._reshaped:
-            self._rank()
+            self._order.rank(self.assets.values())
         self._reshaped = False
         self._touched = set()
-        key = self._key
-        self._keys = {account: key(row) for account, row in self.rows.items()}
-        self._sorted = sorted(self.rows, key=self._keys.__getitem__)
-        self._filter_all()
+        self._order.rebuild()
 
     def _filter_all(self) -> None:
-        self._members = None
-        if self.query or self.problems_only:
-            self._now_ms = self.clock.now_ms()
-            self._members = {account for account in self.rows if self._matches(account)}
-        self._show(self._sorted)
+        self._order.matches = self._matches if self.query or self.problems_only else None
+        self._order.filter_all()
 
-    def _matches(self, account: int) -> bool:
-        row = self.rows[account]
+    def _matches(self, row: FleetRow) -> bool:
         if self.problems_only and row.view.severity is Severity.OK:
             return False
-        return self.query.matches(row, self._now_ms)
-
-    def _show(self, accounts: list[int]) -> None:
-        members = self._members
-        order = (
-            list(accounts) if members is None else [each for each in accounts if each in members]
-        )
-        if order != self.order:
-            self.order = order
-            self._positions = None
-            self.order_version += 1
-
-    def _rank(self) -> None:
-        """Rank rows by agent, chain and symbol: the order within equals, whatever the sort."""
-        by_name = sorted({row.view.agent for row in self.rows.values()}, key=_natural)
-        agent_ranks = {agent: rank for rank, agent in enumerate(by_name)}
-        self._names = {
-            "chain": _ranks(row.chain for row in self.rows.values()),
-            "asset": _ranks(asset.symbol for asset in self.assets.values()),
-        }
-        chains = self._names["chain"]
-        ranked = sorted(
-            (agent_ranks[row.view.agent], chains[row.view.chain], account)
-            for account, row in self.rows.items()
-        )
-        self._ranks = {account: rank for rank, (_, _, account) in enumerate(ranked)}
-        self._scale = max((asset.decimals for asset in self.assets.values()), default=0)
-
-    def _key(self, row: FleetRow) -> _Key:
-        """(unknown last, the value with the direction's sign, rank): integers throughout, so
-        that balances of any decimals compare exactly."""
-        rank = self._ranks.get(row.view.account, len(self._ranks))
-        value = self._sort_value(row, rank)
-        if value is None:
-            return (1, 0, rank)
-        return (0, -value if self.is_descending else value, rank)
-
-    def _sort_value(self, row: FleetRow, rank: int) -> int | None:
-        view = row.view
-        match self.sort:
-            case SortKey.SEVERITY:
-                return _LOUDNESS[view.severity]
-            case SortKey.AGENT:
-                return rank
-            case SortKey.CHAIN:
-                return self._names["chain"].get(row.chain)
-            case SortKey.ASSET:
-                return self._names["asset"].get(row.symbol)
-            case SortKey.BALANCE:
-                return self._scaled(view.amount, row.decimals)
-            case SortKey.CHANGE:
-                return self._scaled(view.change_1h, row.decimals)
-            case SortKey.RUNWAY:
-                return view.runway_s
-            case SortKey.STATE:
-                return _LIFE[row.state]
-            case SortKey.CHECKED:
-                return row.checked_ms
-
-    def _scaled(self, amount: int | None, decimals: int) -> int | None:
-        if amount is None:
-            return None
-        scaled: int = amount * 10 ** max(0, self._scale - decimals)
-        return scaled
+        return self.query.matches(row, self.now_ms)
 
 
 def _worst(counts: Sequence[int]) -> int:
     return 2 if counts[2] else 1 if counts[1] else 0
-
-
-@lru_cache(maxsize=1 << 17)
-def _natural(name: str) -> tuple[str | int, ...]:
-    """`agent-2` before `agent-10`: runs of digits compare as numbers."""
-    parts = _DIGITS.split(name.lower())
-    return tuple(int(part) if index % 2 else part for index, part in enumerate(parts))
-
-
-def _ranks(names: Iterable[str]) -> dict[str, int]:
-    return {name: rank for rank, name in enumerate(sorted(set(names)))}

@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
+from itertools import islice
 from types import MappingProxyType
 
 import msgspec
@@ -54,6 +55,8 @@ FIRST_EVENTS = 500
 """Events read at the start."""
 PERIODS_S = (0.25, 0.5, 1.0, 2.0, 5.0)
 """The rates of display, fastest first: 4 Hz to 0.2 Hz."""
+SLICE = 1_000
+"""Changed rows that a drain takes between two turns of the loop: about a millisecond."""
 RETRY_S = (0.5, 1.0, 2.0, 4.0, 5.0)
 """Waits before each new try to reach a lost engine; the last one repeats."""
 AGREES = frozenset({"equal", "opened"})
@@ -128,9 +131,9 @@ class Session(DOMNode):
     settlement: var[SettlementHealth | None] = var(None)
     stuck: var[int] = var(0)
     """Settlements under way for longer than they should be."""
+    backups: var[BackupsView | None] = var(None)
     alerts: var[OpenAlerts] = var(OpenAlerts())
     """What is wrong now. Pausing the display does not hold these."""
-    backups: var[BackupsView | None] = var(None)
     events: var[EventTail] = var(EventTail())
     fleet: var[FleetChange] = var(FleetChange())
     paused: var[bool] = var(False)
@@ -164,6 +167,7 @@ class Session(DOMNode):
         self._fresh: deque[EventRecord] = deque(maxlen=EVENT_TAIL)
         self._pending = _Pending()
         self._full: EngineState | None = None
+        self._dirty: set[int] = set()  # rows taken in slices that no FleetChange told of yet
         self.set_reactive(Session.period_s, period_s)
 
     # --- life ------------------------------------------------------------------------------
@@ -233,7 +237,8 @@ class Session(DOMNode):
     async def _tick_forever(self) -> None:
         while True:
             await self.clock.sleep(self.period_s)
-            self.drain()
+            for _ in self._draining(force=False):
+                await asyncio.sleep(0)  # a key pressed meanwhile waits for one slice
 
     # --- the picture -----------------------------------------------------------------------
 
@@ -261,17 +266,28 @@ class Session(DOMNode):
     def drain(self, *, force: bool = False) -> None:
         """Make what arrived the shown picture; a paused session keeps its own unless forced, but
         for alerts: nobody is to sleep through one because a display was held."""
+        for _ in self._draining(force=force):
+            pass
+
+    def _draining(self, *, force: bool) -> Iterator[None]:
+        """`drain` in slices. Another drain may come between two of them and do all there is."""
+        self.model.tick()
         if force or not self.paused:
+            if self._full is None:
+                while self._pending.rows > SLICE:
+                    self._dirty |= self.model.apply(self._pending.slice(self._version, SLICE))
+                    yield
             self._drain_state()
             self._drain_events()
         else:
             self._drain_alerts(self._pending.alerts)
+        yield from self.model.arranging()
         self.pulse += 1
 
     def _drain_state(self) -> None:
         full, self._full = self._full, None
         patch, self._pending = self._pending.patch(self._version), _Pending()
-        dirty: set[int] = set()
+        dirty, self._dirty = self._dirty, set()
         if full is not None:
             self.model.load(full)
             dirty |= self.model.rows.keys()
@@ -281,8 +297,8 @@ class Session(DOMNode):
             self.peers = MappingProxyType({(p.peer, p.token): p for p in full.peers})
             self.custody = _differing({}, full.custody)
             self.settlement = full.settlement
-            self._drain_alerts(full.alerts)
             self.backups = full.backups
+            self._drain_alerts(full.alerts)
             self._show_settlements({key_of(view): view for view in full.settlements})
         dirty |= self.model.apply(patch)
         if patch.chains:
@@ -410,8 +426,8 @@ class _Pending:
         self._custody: dict[int, CustodyView] = {}
         self._settlements: dict[SettlementKey, SettlementPairView] = {}
         self._settlement: SettlementHealth | None = None
-        self.alerts: tuple[AlertView, ...] | None = None
         self._backups: BackupsView | None = None
+        self.alerts: tuple[AlertView, ...] | None = None
 
     def add(self, patch: StatePatch) -> None:
         """Lay a newer patch over what waits."""
@@ -439,10 +455,20 @@ class _Pending:
         self._settlements |= {key_of(view): view for view in patch.settlements}
         if patch.settlement is not None:
             self._settlement = patch.settlement
-        if patch.alerts is not None:
-            self.alerts = patch.alerts
         if patch.backups is not None:
             self._backups = patch.backups
+        if patch.alerts is not None:
+            self.alerts = patch.alerts
+
+    @property
+    def rows(self) -> int:
+        """How many balances wait."""
+        return len(self._accounts)
+
+    def slice(self, version: int, limit: int) -> StatePatch:
+        """Take so many balances, the oldest first, and leave all else for `patch`."""
+        accounts = list(islice(self._accounts, limit))
+        return StatePatch(version, 0, balances=tuple(map(self._accounts.pop, accounts)))
 
     def patch(self, version: int) -> StatePatch:
         """All of it as one patch."""
@@ -463,6 +489,6 @@ class _Pending:
             custody=tuple(self._custody.values()),
             settlements=tuple(self._settlements.values()),
             settlement=self._settlement,
-            alerts=self.alerts,
             backups=self._backups,
+            alerts=self.alerts,
         )

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from rich.cells import cell_len
 
-from core.api import BalanceView, ChainState
+from core.api import BalanceView, ChainState, WalletView
 from core.model import Asset, BursarError, Severity, WalletState
 
 PLACES = 6
@@ -75,6 +75,21 @@ def severity_words(severity: Severity, signs: Glyphs = UNICODE) -> str:
 def wallet_state(state: WalletState) -> str:
     """A wallet's state as an operator reads it."""
     return state.value
+
+
+def life(wallet: WalletView, state: WalletState, chain: str = "") -> str:
+    """Since when and why an agent is out of service, and the path its address on `chain` was
+    derived by; "" where there is nothing to say. `state` may be newer than the wallet's."""
+    since = {
+        WalletState.SUSPENDED: ("suspended", wallet.suspended_ms),
+        WalletState.ARCHIVED: ("archived", wallet.archived_ms),
+    }
+    told = []
+    if state is wallet.state and state in since:
+        word, time_ms = since[state]
+        told.append(f"{word} {moment(time_ms)[:16]}: {safe(wallet.reason)}")
+    told += [f"path {each.path}" for each in wallet.addresses if each.chain == chain and each.path]
+    return "   ".join(told)
 
 
 def chain_glyph(state: str, signs: Glyphs = UNICODE) -> str:

@@ -31,6 +31,7 @@ from core.accounting.custody_types import (
     Policy,
 )
 from core.accounting.differences import Differences
+from core.accounting.holdings import HoldingSet
 from core.accounting.ids import (
     CODES,
     Kind,
@@ -46,6 +47,7 @@ from core.ledger import AMOUNT_MAX, Account, Ledger, Transfer, TransferStatus
 
 _TOO_LARGE = "the amount is beyond 2^128 - 1 base units, which no ledger account can hold"
 _CREATED = TransferStatus.CREATED
+_AGREES = frozenset({FindingState.EQUAL, FindingState.OPENED})
 _READINGS = 1_000  # compared before others get a turn of the loop
 
 
@@ -72,9 +74,9 @@ class Custody:
             ledger, node_id, CUSTODY_FIRST, (*TOKEN_KINDS, Kind.UNEXPLAINED)
         )
         self._trial = Trial(ledger)
-        self._opened: dict[Holding, int] = {}  # to the custody account's id
+        self._opened = HoldingSet()
         self._differences: dict[Holding, Differences] = {}
-        self._findings: dict[Holding, Finding] = {}
+        self._findings: dict[Holding, Finding] = {}  # see `findings`
         self._turn = asyncio.Lock()  # one reconciliation at a time
 
     def rules_of(self, chain: str) -> ChainRules:
@@ -146,8 +148,15 @@ class Custody:
         for reading in old:
             found[reading.holding] = self._compare(reading, booked[reading.holding])
         await self._observe(found, booked)
-        self._findings |= found
+        self._remember(found)
         return [found[holding] for holding in holdings]
+
+    def _remember(self, found: Mapping[Holding, Finding]) -> None:
+        for holding, finding in found.items():
+            if finding.state in _AGREES:
+                self._findings.pop(holding, None)
+            else:
+                self._findings[holding] = finding
 
     def _compare(self, reading: ChainReading, account: Account) -> Finding:
         holding, block = reading.holding, reading.block
@@ -242,7 +251,8 @@ class Custody:
 
     @property
     def findings(self) -> dict[Holding, Finding]:
-        """The last finding of each holding reconciled since the start; a copy."""
+        """The last finding of each holding whose chain and ledger do not simply agree, as of its
+        last reconciliation since the start; a copy."""
         return dict(self._findings)
 
     async def trial_balance(self) -> list[TrialBalance]:
@@ -256,7 +266,7 @@ class Custody:
         rows = await lookup_transfers(self._ledger, list(ids.values()))
         opened = [holding for holding in new if ids[holding] in rows]
         await self._numbers.open([_asset(holding) for holding in opened])
-        self._opened |= {holding: self._account_id(holding) for holding in opened}
+        self._opened.update(opened)
 
     async def _open(self, readings: Sequence[ChainReading]) -> dict[Holding, Finding]:
         """Book opening entries; findings of the holdings that were not opened before."""
@@ -288,7 +298,7 @@ class Custody:
                     finding, FindingState.TOO_LARGE, ledger_amount=0, reason=_TOO_LARGE
                 )
                 continue
-            self._opened[holding] = self._account_id(holding)
+            self._opened.update([holding])
             if result.status is _CREATED:
                 found[holding] = finding
         return found
@@ -304,7 +314,7 @@ class Custody:
         return None
 
     async def _amounts(self, holdings: Sequence[Holding]) -> dict[Holding, Account]:
-        ids = {holding: self._opened[holding] for holding in holdings if holding in self._opened}
+        ids = {h: self._account_id(h) for h in holdings if h in self._opened}
         rows = await lookup_accounts(self._ledger, list(ids.values()))
         return {holding: rows[id_] for holding, id_ in ids.items() if id_ in rows}
 

@@ -6,14 +6,17 @@ believed when it stands still: a true one does, one that comes of reading does n
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 import msgspec
 
-from core.accounting.batches import lookup_accounts
+from core.accounting.batches import together
 from core.ledger import BATCH_MAX, Ledger, QueryFilter
 
 _PASSES = 5
+# Accounts summed between two turns of the loop: less than a millisecond of it.
+_SLICE = 1_000
 
 
 class TrialBalance(msgspec.Struct, frozen=True, gc=False):
@@ -72,15 +75,17 @@ class Trial:
 
     async def _pass(self, name: str, number: int) -> TrialBalance:
         await self._find(number)
-        rows = (await lookup_accounts(self._ledger, self._ids[number])).values()
+        rows = await together(self._ledger.lookup_accounts, self._ids[number])
+        debits = credits = debits_pending = credits_pending = 0
+        for start in range(0, len(rows), _SLICE):
+            for row in rows[start : start + _SLICE]:
+                debits += row.debits_posted
+                credits += row.credits_posted
+                debits_pending += row.debits_pending
+                credits_pending += row.credits_pending
+            await asyncio.sleep(0)  # a large ledger is no reason for the loop to wait
         return TrialBalance(
-            number,
-            name,
-            len(rows),
-            sum(row.debits_posted for row in rows),
-            sum(row.credits_posted for row in rows),
-            sum(row.debits_pending for row in rows),
-            sum(row.credits_pending for row in rows),
+            number, name, len(rows), debits, credits, debits_pending, credits_pending
         )
 
     async def _find(self, number: int) -> None:

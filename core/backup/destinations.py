@@ -32,6 +32,10 @@ class Destination(Protocol):
         """What the operator calls it."""
         ...
 
+    async def prepare(self) -> None:
+        """Make the place itself, where it is of a kind that can be made."""
+        ...
+
     async def put(
         self, source: Path, name: str, sha256: str, *, replace: bool = False
     ) -> CopyState:
@@ -70,6 +74,12 @@ class LocalDirectory:
     @property
     def name(self) -> str:
         return self._name
+
+    async def prepare(self) -> None:
+        try:
+            await asyncio.to_thread(self._path.mkdir, mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise self._failed("make", str(self._path), error) from error
 
     async def put(
         self, source: Path, name: str, sha256: str, *, replace: bool = False

@@ -91,6 +91,9 @@ class ObjectStore:
     def name(self) -> str:
         return self._name
 
+    async def prepare(self) -> None:
+        """Nothing: a bucket is made where its rules are, at the provider."""
+
     async def put(
         self, source: Path, name: str, sha256: str, *, replace: bool = False
     ) -> CopyState:

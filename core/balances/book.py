@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from core.api import BalanceView
 from core.model import Account, Asset, Reading, Request
 from core.store.protocol import StoredBalance
 
@@ -77,6 +78,7 @@ class ChainBook:
         self.changed_ms = [0] * size
         self.checked_ms = [0] * size  # of each row alone; see `checked`
         self.errors = [0] * size
+        self.views: list[BalanceView | None] = [None] * size  # as last shown; the cache's to fill
         self.marks: dict[int, str] = {}
         self.reserved: dict[int, int] = {}
         self.faults: dict[int, tuple[str, int]] = {}  # row -> reason, since ms
@@ -128,8 +130,11 @@ class ChainBook:
         for sparse in (self.marks, self.reserved, self.faults, self.untold):
             sparse.pop(row, None)
 
-    def adopt(self, row: int, other: ChainBook, other_row: int) -> None:
-        """Take over a row of the book this one replaces."""
+    def adopt(self, row: int, other: ChainBook) -> bool:
+        """Take over a row of a book this one replaces, if that one has its account."""
+        other_row = other.row_of.get(self.accounts[row].id)
+        if other_row is None:
+            return False
         self.amounts[row] = other.amounts[other_row]
         self._all_known = False
         self.blocks[row] = other.blocks[other_row]
@@ -137,6 +142,7 @@ class ChainBook:
         self.changed_ms[row] = other.changed_ms[other_row]
         self.checked_ms[row] = other.checked(other_row)
         self.errors[row] = other.errors[other_row]
+        self.views[row] = other.views[other_row]
         for mine, theirs in (
             (self.marks, other.marks),
             (self.reserved, other.reserved),
@@ -145,6 +151,7 @@ class ChainBook:
         ):
             if other_row in theirs:
                 mine[row] = theirs[other_row]  # type: ignore[assignment]
+        return True
 
     def checked(self, row: int) -> int:
         """When the row was last read, ms; a sweep stamps all rows without a fault at once."""

@@ -21,7 +21,7 @@ from core.balances.trend import DAY_MS, Trend
 from core.balances.versions import ChangeLog, VersionCounter
 from core.balances.view import ProblemRules, build_view
 from core.events import ChainStateChanged
-from core.model import Agent, Amount, Asset, Clock, EndpointHealth, Reading
+from core.model import Account, Agent, Amount, Asset, Clock, EndpointHealth, Reading
 from core.store.protocol import Registry, StoredBalance
 
 
@@ -51,12 +51,10 @@ class BalanceCache:
         self._intervals_ms = intervals_ms
         self._rules = rules or ProblemRules()
         self._chains: dict[str, ChainWatch] = {}
-        self._book_of: dict[int, ChainBook] = {}
         self._agents: dict[str, Agent] = {}
         self._assets: dict[int, Asset] = {}
         self._limits = Limits()
         self._names = AccountNames((), {})
-        self._views: dict[int, BalanceView] = {}
         self._unbuilt: dict[int, None] = {}
         self._trends: dict[int, Trend] = {}
         self._moving: dict[int, None] = {}  # accounts whose view may change by time alone
@@ -76,43 +74,54 @@ class BalanceCache:
         self._assets = {asset.id: asset for asset in registry.assets}
         self._limits = Limits(registry.limits)
         chains = [chain for chain in registry.chains if chain.is_active]
-        by_chain: dict[str, list[int]] = {chain.name: [] for chain in chains}
-        for index, account in enumerate(registry.accounts):
-            by_chain[account.chain].append(index)
-        old_books, self._book_of = self._book_of, {}
+        by_chain: dict[str, list[Account]] = {chain.name: [] for chain in chains}
+        for account in registry.accounts:
+            by_chain[account.chain].append(account)
+        before = [chain.book for chain in self._chains.values()]
         added: list[int] = []
         for chain in chains:
-            accounts = [registry.accounts[index] for index in by_chain[chain.name]]
+            accounts = by_chain[chain.name]
             known = self._chains.get(chain.name)
             book = ChainBook(chain.name, accounts, self._assets)
             if known is not None and known.book.plan == book.plan:
                 book.plan = known.book.plan  # the same object: the reader knows it
             for row, account in enumerate(accounts):
-                self._book_of[account.id] = book
-                old = old_books.get(account.id)
-                if old is not None:
-                    book.adopt(row, old, old.row_of[account.id])
-                else:
+                if not any(book.adopt(row, old) for old in before):
                     added.append(account.id)
             if known is None:
                 interval_ms = self._intervals_ms[chain.name]
                 state = ChainState(name=chain.name, kind=chain.kind, interval_ms=interval_ms)
                 self._chains[chain.name] = known = ChainWatch(book, state, now_ms)
             known.book = book
+        for name in self._chains.keys() - by_chain.keys():
+            del self._chains[name]
         fresh = set(added)
         for balance in stored:
             if balance.account in fresh:
-                book = self._book_of[balance.account]
+                book = self._book_of(balance.account)
                 book.restore(book.row_of[balance.account], balance)
-        for name in self._chains.keys() - by_chain.keys():
-            del self._chains[name]
-        for account_id in old_books.keys() - self._book_of.keys():
-            self._forget(account_id)
+        for old in before:
+            for account_id in old.row_of:
+                if self._holder(account_id) is None:
+                    self._forget(account_id)
         self._index(added)
         return added
 
+    def _holder(self, account: int) -> ChainBook | None:
+        """The book that has the account; chains are few, so there is no index of accounts."""
+        for chain in self._chains.values():
+            if account in chain.book.row_of:
+                return chain.book
+        return None
+
+    def _book_of(self, account: int) -> ChainBook:
+        """The book that has the account. Raises KeyError for one that is not followed."""
+        book = self._holder(account)
+        if book is None:
+            raise KeyError(account)
+        return book
+
     def _forget(self, account: int) -> None:
-        self._views.pop(account, None)
         self._trends.pop(account, None)
         self._moving.pop(account, None)
         self._rows_log.forget(account)
@@ -180,11 +189,15 @@ class BalanceCache:
     def cached(self, agent: str, chain: str, asset: str) -> int | None:
         """The amount an asker may have without a reading: `find` and then `fresh_amount`."""
         account = self.find(agent, chain, asset)
-        return None if account is None else self.fresh_amount(account, self._clock.now_ms())
+        if account is None:
+            return None
+        return self._fresh(self._chains[chain].book, account, self._clock.now_ms())
 
     def fresh_amount(self, account: int, now_ms: int) -> int | None:
         """The amount if its row was read well within the last interval, else None."""
-        book = self._book_of[account]
+        return self._fresh(self._book_of(account), account, now_ms)
+
+    def _fresh(self, book: ChainBook, account: int, now_ms: int) -> int | None:
         row = book.row_of[account]
         if row in book.faults:
             return None
@@ -198,15 +211,17 @@ class BalanceCache:
 
     def view(self, account: int) -> BalanceView:
         """The row as a desk shows it; kept until it changes."""
-        view = self._views.get(account)
+        book = self._book_of(account)
+        row = book.row_of[account]
+        view = book.views[row]
         if view is None:
-            view = self._views[account] = self._look(account, self._clock.now_ms(), None)
+            view = book.views[row] = self._look(book, row, self._clock.now_ms(), None)
             self._unbuilt.pop(account, None)
         return view
 
-    def _look(self, account_id: int, now_ms: int, kept: BalanceView | None) -> BalanceView:
-        book = self._book_of[account_id]
-        row = book.row_of[account_id]
+    def _look(
+        self, book: ChainBook, row: int, now_ms: int, kept: BalanceView | None
+    ) -> BalanceView:
         account = book.accounts[row]
         asset = self._assets[account.asset]
         chain = self._chains[book.name]
@@ -216,7 +231,7 @@ class BalanceCache:
             row,
             asset,
             self._limits.of(self._agents[account.agent], asset),
-            self._trends.get(account_id),
+            self._trends.get(account.id),
             self._rules,
             unread_ms // chain.state.interval_ms,
             now_ms,
@@ -225,10 +240,18 @@ class BalanceCache:
 
     def views(self) -> tuple[BalanceView, ...]:
         """Every row. Rows that fail carry the present count of errors."""
+        now_ms = self._clock.now_ms()
         for chain in self._chains.values():
-            for row in chain.book.faults:
-                self._views.pop(chain.book.accounts[row].id, None)
-        return tuple(map(self.view, self._book_of))
+            book = chain.book
+            for row in book.faults:
+                book.views[row] = None
+            for row, view in enumerate(book.views):
+                if view is None:
+                    book.views[row] = self._look(book, row, now_ms, None)
+        self._unbuilt = {}
+        return tuple(
+            view for chain in self._chains.values() for view in chain.book.views if view is not None
+        )
 
     def chain_state(self, chain: str) -> ChainState:
         """The chain as a desk shows it."""
@@ -337,7 +360,7 @@ class BalanceCache:
     def absorb(self, stored: Iterable[StoredBalance]) -> None:
         """Take over what other workers on the same store have read since."""
         for balance in stored:
-            book = self._book_of.get(balance.account)
+            book = self._holder(balance.account)
             row = book.row_of[balance.account] if book is not None else 0
             if book is None or balance.checked_ms <= book.checked(row):
                 continue
@@ -397,24 +420,27 @@ class BalanceCache:
 
     def remember_past(self, account: int, changes: Sequence[tuple[int, int]]) -> None:
         """Put stored history (time, amount; ascending) before what was seen since."""
-        if account not in self._book_of:
+        if self._holder(account) is None:
             return
         seen = self._trends.get(account)
         first_ms = changes[-1][0] if changes else 0
         later = [(p.time_ms, p.amount) for p in seen.points if p.time_ms > first_ms] if seen else []
-        self._trends[account] = Trend([*changes, *later])
+        if len(changes) + len(later) > 1:  # a first reading needs no record
+            self._trends[account] = Trend([*changes, *later])
         self._moving[account] = None
 
     def changed_after(self, time_ms: int) -> list[int]:
         """The accounts whose amount changed after that time."""
         return [
-            account
-            for account, book in self._book_of.items()
-            if book.changed_ms[book.row_of[account]] > time_ms
+            account.id
+            for chain in self._chains.values()
+            for account, changed_ms in zip(chain.book.accounts, chain.book.changed_ms, strict=True)
+            if changed_ms > time_ms
         ]
 
     def moving(self) -> list[int]:
         """The accounts whose deltas, runway or severity may change by time alone."""
+        self._moving = dict(self._moving)  # a copy has no room left of what was taken out
         return list(self._moving)
 
     def reconsider(self, accounts: Iterable[int]) -> None:
@@ -422,19 +448,21 @@ class BalanceCache:
         that time cannot change any more are left out from now on."""
         now_ms = self._clock.now_ms()
         for account in accounts:
-            book = self._book_of.get(account)
+            book = self._holder(account)
             if book is None:
                 continue
-            kept = self._views.get(account)
+            row = book.row_of[account]
+            kept = book.views[row]
             if kept is not None:  # else nobody has seen the row since it was last marked
-                view = self._look(account, now_ms, kept)
+                view = self._look(book, row, now_ms, kept)
                 if view != kept:
-                    self._views[account] = view
+                    book.views[row] = view
                     self._rows_log.mark(account)
             trend = self._trends.get(account)
-            still = trend is None or trend.last_ms <= now_ms - DAY_MS
+            last_ms = trend.last_ms if trend is not None else book.changed_ms[row]
+            still = last_ms <= now_ms - DAY_MS
             chain = self._chains[book.name]
-            if still and book.row_of[account] not in book.faults and not chain.shown_unread:
+            if still and row not in book.faults and not chain.shown_unread:
                 self._moving.pop(account, None)
 
     def rebuild(self, limit: int) -> bool:
@@ -442,11 +470,16 @@ class BalanceCache:
         nobody who asks has to wait for all of them at once; False when none is left."""
         for account in list(islice(self._unbuilt, limit)):
             self._unbuilt.pop(account)
-            if account in self._book_of:
+            if self._holder(account) is not None:
                 self.view(account)
+        if not self._unbuilt:
+            self._unbuilt = {}  # one that held the whole fleet never gives its room back
         return bool(self._unbuilt)
 
     def _changed(self, account: int) -> None:
-        if self._views.pop(account, None) is not None:
+        book = self._book_of(account)
+        row = book.row_of[account]
+        if book.views[row] is not None:
+            book.views[row] = None
             self._unbuilt[account] = None
         self._rows_log.mark(account)

@@ -12,20 +12,21 @@ class AccountNames:
 
     def __init__(self, accounts: Iterable[Account], assets: Mapping[int, Asset]) -> None:
         self._assets = assets
-        self._by_agent: dict[str, list[Account]] = {}
-        self._held: dict[tuple[str, int], int] = {}
         # By chain and word: words belong to assets, of which there are few, not to accounts.
         self._meant: dict[tuple[str, str], tuple[int, ...]] = {}
-        for account in accounts:
-            self._by_agent.setdefault(account.agent, []).append(account)
-            self._held[account.agent, account.asset] = account.id
         for asset in assets.values():
             symbol, contract = asset.symbol, asset.contract or asset.symbol
             for word in {symbol, contract, symbol.casefold(), contract.casefold()}:
                 key = (asset.chain, word)
                 self._meant[key] = (*self._meant.get(key, ()), asset.id)
-        for owned in self._by_agent.values():
+        by_agent: dict[str, list[Account]] = {}
+        for account in accounts:
+            by_agent.setdefault(account.agent, []).append(account)
+        self._of: dict[str, tuple[Account, ...]] = {}
+        for agent in list(by_agent):
+            owned = by_agent.pop(agent)
             owned.sort(key=self._order)
+            self._of[agent] = tuple(owned)
 
     def _order(self, account: Account) -> tuple[bool, str, str, int]:
         asset = self._assets[account.asset]
@@ -33,7 +34,7 @@ class AccountNames:
 
     def of(self, agent: str) -> Sequence[Account]:
         """The agent's accounts: natives first, then by chain and symbol."""
-        return self._by_agent.get(agent, ())
+        return self._of.get(agent, ())
 
     def find(self, agent: str, chain: str, asset: str) -> int | None:
         """By symbol or contract; case counts only where two differ by nothing else. None when
@@ -44,9 +45,9 @@ class AccountNames:
         return self._only(agent, self._meant.get((chain, asset.casefold()), ()))
 
     def _only(self, agent: str, assets: tuple[int, ...]) -> int | None:
-        if len(assets) == 1:
-            return self._held.get((agent, assets[0]))
-        held = [self._held[agent, each] for each in assets if (agent, each) in self._held]
+        if not assets:
+            return None
+        held = [account.id for account in self._of.get(agent, ()) if account.asset in assets]
         return held[0] if len(held) == 1 else None
 
     def find_told(self, agent: str, chain: str, token: str, contract: str | None) -> int | None:

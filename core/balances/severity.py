@@ -7,6 +7,7 @@ for the asset. Pure: the tracker says when to look again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from sys import intern
 from typing import NamedTuple
 
 from core.model import Agent, Amount, Asset, Severity
@@ -85,7 +86,7 @@ def judge(standing: Standing) -> tuple[Severity, str]:
     """Severity and the words that say why ("" when OK)."""
     for rule in RULES:
         if rule.applies(standing):
-            return rule.severity, rule.words(standing)
+            return rule.severity, intern(rule.words(standing))  # many rows say the same
     return Severity.OK, ""
 
 

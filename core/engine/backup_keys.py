@@ -61,7 +61,9 @@ class HeldKey:
         try:
             await self.read()
         except BackupError as error:
-            log.warning("no backups: %s", error, extra={"component": "backup"})
+            level = logging.INFO if self.off == NO_KEY else logging.WARNING
+            if self._runs_commands:  # else somebody else owns the directory, and says it
+                log.log(level, "no backups: %s", error, extra={"component": "backup"})
         return True
 
     async def read(self) -> KeyRing:

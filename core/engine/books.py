@@ -115,7 +115,7 @@ class Books:
         rules, default = custody_rules(settings.custody)
         custody = Custody(self._ledger, node, rules, default)
         self._log = ChangeLog[str](counter)
-        self.custody = CustodyWatch(custody, cache, store, clock, self._log, publish)
+        self.custody = CustodyWatch(custody, cache, store, clock, counter, publish)
         self._origin = Origin(settings, self._ledger, self.manager, cache, clock)
         self._open = False
         self._away = "not opened yet"
@@ -313,12 +313,11 @@ class Books:
     def changed_since(self, version: int) -> BookChanges:
         """What is new after `version`."""
         keys = self._log.since(version)
-        custody = [int(key.partition(":")[2]) for key in keys if key.startswith("custody:")]
         return BookChanges(
             self._view if "ledger" in keys else None,
             tuple(self._peers[key] for key in keys if key.startswith("peer:")),
             self._trial if "trial" in keys else None,
-            tuple(self.custody.finding(account) for account in custody),
+            self.custody.changed_since(version),
         )
 
     # --- questions and commands ------------------------------------------------------------

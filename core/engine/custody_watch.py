@@ -35,7 +35,7 @@ from core.api import (
     RecordMovements,
 )
 from core.balances.cache import BalanceCache
-from core.balances.versions import ChangeLog
+from core.balances.versions import ChangeLog, VersionCounter
 from core.engine.ledger_views import custody_view
 from core.events import CustodyExplained, CustodyUnexplained, Event
 from core.ledger import LedgerError
@@ -69,25 +69,25 @@ class CustodyWatch:
         cache: BalanceCache,
         store: Store,
         clock: Clock,
-        changes: ChangeLog[str],
+        counter: VersionCounter,
         publish: Publish,
     ) -> None:
         self.custody = custody
         self._cache = cache
         self._store = store
         self._clock = clock
-        self._log = changes
+        self._log = ChangeLog[int](counter)
         self._publish = publish
         self._version = 0
         self._due: set[int] = set()
-        self._findings: dict[int, CustodyView] = {}
+        self._findings: dict[int, CustodyView] = {}  # of accounts that do not simply agree
         self._unsettled: set[int] = set()  # findings that the next blocks alone may change
         self._foreign: frozenset[int] = frozenset()
         self._met: set[int] = set()  # assets that have custody accounts
         self._told: set[int] | None = None  # crossings reported and not yet ended
         self._telling = asyncio.Lock()  # two comparisons of one account tell a crossing once
         self._complaint = ""
-        self._frozen = 0
+        self._opened = 0  # since the last `_freeze`
 
     def begin(self, foreign: frozenset[int]) -> None:
         """The ledger is open; `foreign` are account ids it keeps without knowing whose they are."""
@@ -97,10 +97,11 @@ class CustodyWatch:
         """Find the ledger numbers of assets that were opened before this start, so that their
         trial balances can be taken. Raises LedgerError."""
         by_asset: dict[int, list[Holding]] = {}
-        for row in self._cache.views():
-            if row.asset not in self._met:
-                asset = self._cache.assets[row.asset]
-                by_asset.setdefault(row.asset, []).append(holding_of(row.agent, asset))
+        for chain in self._cache.chains:
+            for account in self._cache.book(chain).accounts:
+                if account.asset not in self._met:
+                    holding = holding_of(account.agent, self._cache.assets[account.asset])
+                    by_asset.setdefault(account.asset, []).append(holding)
         for asset_id, holdings in by_asset.items():
             for start in range(0, len(holdings), SLICE):
                 if await self.custody.positions(holdings[start : start + SLICE]):
@@ -110,11 +111,14 @@ class CustodyWatch:
 
     def shown(self) -> tuple[CustodyView, ...]:
         """What does not simply agree."""
-        return tuple(view for view in self._findings.values() if view.state not in _QUIET)
+        return tuple(self._findings.values())
 
-    def finding(self, account: int) -> CustodyView:
-        """The last finding of an account that has one."""
-        return self._findings[account]
+    def changed_since(self, version: int) -> tuple[CustodyView, ...]:
+        """What is new after `version`: an account that agrees again has a view that says so."""
+        return tuple(
+            self._findings.get(account) or CustodyView(account, FindingState.EQUAL.value, 0)
+            for account in self._log.since(version)
+        )
 
     # --- comparing -------------------------------------------------------------------------
 
@@ -136,7 +140,7 @@ class CustodyWatch:
         for start in range(0, len(ready), SLICE):
             part = ready[start : start + SLICE]
             try:
-                await self._compare(part)
+                found = await self._compare(part)
             except LedgerError as error:
                 complaint = str(error)
                 break  # the ledger is away for the others too
@@ -144,16 +148,19 @@ class CustodyWatch:
                 complaint = str(error)
             else:
                 self._due.difference_update(part)
-                self._freeze()
+                self._freeze(found)
+        if not self._due:
+            self._due = set()  # one that held a whole fleet never gives its room back
         if complaint and complaint != self._complaint:
             log.error("chain and ledger not compared: %s", complaint)
         self._complaint = complaint
 
-    def _freeze(self) -> None:
-        """Keep what a first comparison of a large fleet makes out of the collector's way: a full
-        collection over it would hold up the loop."""
-        if len(self._findings) - self._frozen >= _FREEZE:
-            self._frozen = len(self._findings)
+    def _freeze(self, found: Iterable[CustodyView]) -> None:
+        """Keep what the first comparison of a large fleet makes in the ledger out of the
+        collector's way: a full collection over it would hold up the loop."""
+        self._opened += sum(view.state == FindingState.OPENED.value for view in found)
+        if self._opened >= _FREEZE:
+            self._opened = 0
             gc.freeze()
 
     async def reconcile(self, agent: str) -> list[CustodyView]:
@@ -252,11 +259,15 @@ class CustodyWatch:
             return None
 
     def _note(self, view: CustodyView) -> CustodyView:
+        """Keep what does not simply agree; of a large fleet that is little."""
         before = self._findings.get(view.account)
-        is_new = before is None or before != msgspec.structs.replace(view, block=before.block)
-        if is_new and not (before is None and view.state in _QUIET):
-            self._log.mark(f"custody:{view.account}")
-        self._findings[view.account] = view
+        if view.state in _QUIET:
+            if self._findings.pop(view.account, None) is not None:
+                self._log.mark(view.account)
+        else:
+            if before is None or before != msgspec.structs.replace(view, block=before.block):
+                self._log.mark(view.account)
+            self._findings[view.account] = view
         if view.state in _BY_TIME:
             self._unsettled.add(view.account)
         else:

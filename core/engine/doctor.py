@@ -1,4 +1,4 @@
-"""What `bursar doctor` looks at: directory, database, seed, ledger, clock, endpoints, assets.
+"""What `bursar doctor` looks at: directory, seed, backups, ledger, clock, endpoints.
 
 Each check is a sentence with a verdict and, when bad, the next step. Nothing is changed.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from core.clock import SystemClock
 from core.config import ChainSettings, Settings, mask_url
+from core.engine.backup_checks import backup_checks
 from core.engine.compose import build_reader, configured_assets
 from core.engine.ledger_io import check_files, ledger_folder
 from core.engine.ledgers import build_ledger
@@ -53,6 +54,7 @@ async def examine(settings: Settings) -> list[Check]:
     assets = configured_assets(settings)
     rounds = [
         seed_checks(settings),
+        backup_checks(settings),
         _ledger(settings),
         *(
             _endpoint(chain, url, settings, assets)

@@ -12,12 +12,14 @@ from array import array
 from collections.abc import Sequence
 from itertools import repeat
 from struct import Struct, unpack
+from typing import Literal
 
 from core.ledger.effects import Run
 
 _HEADER = Struct("<QIII")  # timestamp of the first, how many, ledger, which columns there are
 _WIDE_AMOUNTS, _USER_DATA_128, _USER_DATA_64, _USER_DATA_32, _ONE_CODE = 1, 2, 4, 8, 16
 _SWAP = sys.byteorder == "big"
+_LITTLE: Literal["little"] = "little"
 
 
 def pack_run(
@@ -113,13 +115,13 @@ def _narrow(kind: str, values: Sequence[int]) -> bytes:
 
 
 def _wide(values: Sequence[int]) -> bytes:
-    return b"".join(map(int.to_bytes, values, repeat(16), repeat("little")))
+    return b"".join(map(int.to_bytes, values, repeat(16), repeat(_LITTLE)))
 
 
 def _read(size: int, packed: memoryview) -> list[int]:
     if size == 16:
         parts = unpack("16s" * (len(packed) // 16), packed)
-        return list(map(int.from_bytes, parts, repeat("little")))
+        return list(map(int.from_bytes, parts, repeat(_LITTLE)))
     column = array(_KINDS[size])
     column.frombytes(packed)
     if _SWAP:

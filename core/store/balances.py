@@ -54,35 +54,20 @@ class _Known(msgspec.Struct, frozen=True, gc=False):
 
 def balances(connection: sqlite3.Connection) -> list[StoredBalance]:
     """All active accounts' last known state."""
+    # Blocks, times and reasons are the same in many rows, and are kept once.
+    known: dict[object, object] = {}
+    once = known.setdefault
     return [
         StoredBalance(
-            account=account,
-            amount=None if raw is None else int(raw),
-            mark=mark,
-            reserved=unpack_amount(reserved),
-            block=block,
-            first_seen_ms=first_seen,
-            changed_ms=changed,
-            checked_ms=checked,
-            errors=errors,
-            error=error or "",
-            error_ms=error_at,
-        )
-        for (
             account,
-            raw,
+            None if raw is None else int(raw),
             mark,
-            reserved,
-            block,
-            first_seen,
-            changed,
-            checked,
-            errors,
-            error,
-            error_at,
-        ) in connection.execute(
+            unpack_amount(reserved),
+            *(once(value, value) for value in same),  # type: ignore[arg-type]
+        )
+        for account, raw, mark, reserved, *same in connection.execute(
             "SELECT id, on_chain_balance_raw, mark, reserved, block_number, first_seen_at,"
-            " changed_at, last_checked, error_count, last_error, last_error_at"
+            " changed_at, last_checked, error_count, coalesce(last_error, ''), last_error_at"
             " FROM wallet_balances WHERE is_active = 1 ORDER BY id"
         )
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -21,6 +22,8 @@ from core.store.protocol import (
     Registry,
     StoreError,
 )
+
+Value = TypeVar("Value")
 
 _decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
 
@@ -63,18 +66,28 @@ def registry(connection: sqlite3.Connection) -> Registry:
             " JOIN assets s ON s.id = a.asset_id ORDER BY c.name, a.is_native DESC, a.id"
         )
     )
+    # The same words and times many times over are kept once: they stand in every row.
+    known: dict[object, object] = {}
+
+    def once(value: Value) -> Value:
+        return known.setdefault(value, value)  # type: ignore[return-value]
+
     agents = tuple(
-        Agent(id, group, _decode_tags(tags), WalletState(state), bool(watch_only), created)
+        Agent(
+            once(id),
+            once(group),
+            once(_decode_tags(tags)),
+            WalletState(state),
+            bool(watch_only),
+            once(created),
+        )
         for id, group, tags, state, watch_only, created in connection.execute(
             "SELECT wallet_id, agent_group, tags, state, watch_only, created_at"
             " FROM wallets ORDER BY wallet_id"
         )
     )
-    # The same text many times over is kept once: an agent's name and address stand in every row.
-    known = {agent.id: agent.id for agent in agents}
-    once = known.setdefault
     accounts = tuple(
-        Account(id, once(agent, agent), once(chain, chain), asset, once(address, address))
+        Account(id, once(agent), once(chain), asset, once(address))
         for id, agent, chain, asset, address in connection.execute(
             "SELECT b.id, b.wallet_id, c.name, b.asset_on_chain_id, d.address"
             " FROM wallet_balances b JOIN chains c ON c.id = b.chain_id"

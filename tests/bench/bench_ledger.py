@@ -41,7 +41,7 @@ class Load(NamedTuple):
     name: str
     size: int
     callers: int
-    count: int
+    commits: int
     inserts: int
     raw_goal: float
     sqlite_goal: float
@@ -117,17 +117,17 @@ async def load_beside(
 ) -> list[Figure]:
     """One load on the ledger; its bytes written and synced in as many pieces by a bare loop; and
     the same batches in SQLite, one transaction each."""
-    total = load.size * load.count * load.callers
-    ours, bare, theirs, commits = [], [], [], []
+    total = load.size * load.commits * load.callers
+    ours, bare, theirs, shared = [], [], [], []
     for _ in range(ROUNDS):
-        callers = [batches(fresh, load.size, load.count) for _ in range(load.callers)]
+        callers = [batches(fresh, load.size, load.commits) for _ in range(load.callers)]
         before = ledger.health()
         began = time.perf_counter()
         await asyncio.gather(*(committed(ledger, made) for made in callers))
         ours.append(total / (time.perf_counter() - began))
         after = ledger.health()
         syncs = after.syncs - before.syncs
-        commits.append((after.commits - before.commits) / syncs)
+        shared.append((after.commits - before.commits) / syncs)
         piece = (after.journal_bytes - before.journal_bytes) // syncs
         bare.append(total / written_raw(raw, piece, syncs))
         inserts = [batch for made in callers for batch in made][: load.inserts]
@@ -147,7 +147,7 @@ async def load_beside(
             (
                 "raw",
                 "by writing and syncing the same bytes as often"
-                f" ({statistics.median(commits):.1f} commits a sync)",
+                f" ({statistics.median(shared):.1f} commits a sync)",
                 bare,
                 load.raw_goal,
             ),

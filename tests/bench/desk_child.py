@@ -55,6 +55,7 @@ class OurDesk:
     def tick(self, accounts: list[int], rng: random.Random) -> None:
         """Changes of these accounts arrive and are shown."""
         self.clock.advance(1)
+        self.model.tick()
         views = [changed(self.model.rows[account].view, rng) for account in accounts]
         self.model.apply(patch_of(views))
         self.model.arrange()

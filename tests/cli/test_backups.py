@@ -202,3 +202,33 @@ async def test_rekey_gives_old_and_new_backups_the_new_password(tmp_path: Path) 
         assert process.returncode == 0
         assert out.read_text().count('"kind":"wallet"') == 5
     assert (await home.run("backup", "verify")).code == 0
+
+
+async def test_doctor_looks_at_key_destinations_and_age(tmp_path: Path) -> None:
+    place = f'[[backup.destination]]\nname = "usb"\npath = "{tmp_path}/usb/backups"\n'
+    home = home_of(tmp_path, '[[backup.destination]]\nname = "local"\n' + place)
+    await set_up(home)
+
+    async def checks(name: str) -> list[tuple[str, str]]:
+        found = (await home.run("doctor", "--json")).json()["checks"]
+        return [(c["verdict"], c["finding"]) for c in found if c["name"].startswith(name)]
+
+    [(verdict, said)] = await checks("backup key")
+    assert (verdict, "opened by password" in said) == ("good", True)
+    [(local, said), (usb, why)] = await checks("backup destination")
+    assert (local, "can be read and written, 0 backups" in said) == ("good", True)
+    assert (usb, "usb: cannot make" in why) == ("bad", True)
+    assert await checks("backups") == [("note", "there is none yet")]
+    (tmp_path / "usb").mkdir()
+    await home.run("backup", "create")
+    [(verdict, said)] = await checks("backups")
+    assert (verdict, said.startswith("1, the newest of"), "verified" in said) == (
+        "good",
+        True,
+        True,
+    )
+    assert [verdict for verdict, _ in await checks("backup destination")] == ["good", "good"]
+    assert not list((tmp_path / "usb" / "backups").glob("*doctor*"))
+    (home.data / "backup-key.json").chmod(0o644)
+    [(verdict, said)] = await checks("backup key")
+    assert (verdict, "chmod 600" in said) == ("bad", True)

@@ -24,6 +24,7 @@ from core.api import (
     BalanceView,
     BookUnexplained,
     ChainState,
+    ChangeWallets,
     Command,
     CommandRefusedError,
     CompleteSettlement,
@@ -83,12 +84,7 @@ from core.model import (
     Severity,
     WalletState,
 )
-from tests.desk import (
-    scripted_alerts,
-    scripted_backups,
-    scripted_ledger,
-    scripted_settlement,
-)
+from tests.desk import scripted_alerts, scripted_backups, scripted_ledger, scripted_settlement
 
 NOW_MS = 1_795_176_251_000  # 2026-11-20T12:04:11Z
 MINUTE_MS = 60_000
@@ -577,8 +573,8 @@ class ScriptedEngine:
         self._custody = {view.account: view for view in scripted_ledger.custody(accounts)}
         self._settlements: dict[tuple[str, str, str], SettlementPairView] = {}
         self._settlement: SettlementHealth | None = None
-        self._alerts: tuple[AlertView, ...] = ()
         self.backup_world: scripted_backups.Backups | None = None
+        self._alerts: tuple[AlertView, ...] = ()
         self.booked: dict[tuple[str, str], list[TransferView]] = {}
         """Transfers put on top of the scripted ones, newest first, by peer and token."""
         self._events = stored_events()
@@ -612,8 +608,8 @@ class ScriptedEngine:
         custody: tuple[CustodyView, ...] = (),
         settlements: tuple[SettlementPairView, ...] = (),
         settlement: SettlementHealth | None = None,
-        alerts: tuple[AlertView, ...] | None = None,
         backups: BackupsView | None = None,
+        alerts: tuple[AlertView, ...] | None = None,
     ) -> None:
         """Change the state and tell every reader."""
         self._version += 1
@@ -649,8 +645,8 @@ class ScriptedEngine:
                 custody=custody,
                 settlements=settlements,
                 settlement=settlement,
-                alerts=alerts,
                 backups=backups,
+                alerts=alerts,
             )
         )
         self._wake()
@@ -788,8 +784,8 @@ class ScriptedEngine:
             custody=tuple(self._custody.values()),
             settlements=tuple(self._settlements.values()),
             settlement=self._settlement,
-            alerts=self._alerts,
             backups=self.backup_world.view if self.backup_world is not None else None,
+            alerts=self._alerts,
         )
 
     async def updates(self, after_version: int, after_seq: int) -> AsyncIterator[Update]:
@@ -910,15 +906,17 @@ class ScriptedEngine:
                 return Outcome(f"The threshold of {whom} is set.", 1, ("closer than 5 %",))
             case StartSettlement() | CompleteSettlement() | FailSettlement() | SetThreshold():
                 return self._walk(command)
+            case ChangeWallets():
+                return self._live(command)
+            case CreateBackup() | RunDueBackups() | VerifyBackup() | DrillBackup():
+                return self._backups.execute(command)
+            case PruneBackups() | ReleaseSettlements():
+                return self._backups.execute(command)
             case AcknowledgeAlert() | SilenceAlert():
                 self.push(
                     alerts=scripted_alerts.answered(self._alerts, command, self.clock.now_ms())
                 )
                 return Outcome(f"Alert {command.id} is answered.", 1)
-            case CreateBackup() | RunDueBackups() | VerifyBackup() | DrillBackup():
-                return self._backups.execute(command)
-            case PruneBackups() | ReleaseSettlements():
-                return self._backups.execute(command)
             case _:
                 raise CommandRefusedError("The scripted world does not know this command.")
 
@@ -974,6 +972,29 @@ class ScriptedEngine:
             )
             for row in rows
         ]
+
+    def _live(self, command: ChangeWallets) -> Outcome:
+        state = {
+            "suspend": WalletState.SUSPENDED,
+            "reactivate": WalletState.ACTIVE,
+            "archive": WalletState.ARCHIVED,
+        }[command.change]
+        for name in command.agents:
+            old = self._agents[name]
+            self.reasons[name] = command.reason
+            gone = [r.account for r in self._rows.values() if r.agent == name]
+            self.push(
+                agents=(msgspec.structs.replace(old, state=state),),
+                removed=tuple(gone) if state is WalletState.ARCHIVED else (),
+            )
+            self.emit(
+                "AGENT_WALLET_STATE_CHANGED",
+                name,
+                oldState=old.state.value,
+                newState=state.value,
+                reason=command.reason,
+            )
+        return Outcome(f"{command.change} {', '.join(command.agents)}: done.", len(command.agents))
 
     def _tag(self, command: TagAgents) -> Outcome:
         changed = []
@@ -1056,6 +1077,7 @@ class ScriptedEngine:
             ),
             activated_ms=agent.created_ms,
             suspended_ms=NOW_MS - HOUR_MS if agent.state is WalletState.SUSPENDED else 0,
+            archived_ms=NOW_MS if agent.state is WalletState.ARCHIVED else 0,
             reason=self.reasons.get(agent.id, ""),
         )
 

@@ -122,7 +122,7 @@ def test_a_fleet_of_equal_agents_is_one_group_in_order() -> None:
     requests = [Request(f"0x{w:040x}", a) for w in range(50) for a in ASSETS[:3]]
     plan = Plan(requests)
     (group,) = plan.groups
-    assert group.in_order_from == 0
+    assert group.positions == range(len(group.values))
     assert plan.reads == 150
 
 

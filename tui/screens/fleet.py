@@ -125,7 +125,6 @@ class FleetScreen(DeskScreen):
     # --- drawing ---------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        self.model.arrange()
         self.table.sync()
         self._show_detail()
         self._say_where()
@@ -160,7 +159,7 @@ class FleetScreen(DeskScreen):
             events = [record for record, _ in zip(about, range(8), strict=False)]
         self.query_one(RowDetail).show(
             row,
-            self.session.now_ms(),
+            self.model.now_ms,
             levels=self._trends.get(row.account, ()) if row is not None else (),
             events=events,
         )

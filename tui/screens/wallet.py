@@ -17,12 +17,12 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from core.api import CustodyView, EventQuery, SyncNow
-from core.events import EventRecord
+from core.api import CustodyView, EventQuery, SyncNow, WalletView
+from core.events import AgentWalletStateChanged, EventRecord
 from core.model import Agent, BursarError, Severity
 from tui import export, ledger_words, text
 from tui.fleet_row import FleetRow
-from tui.screens import forms
+from tui.screens import forms, lives
 from tui.screens.base import Desk, DeskScreen
 from tui.screens.events import item_of
 from tui.session import EventTail
@@ -74,6 +74,9 @@ class WalletScreen(DeskScreen):
         Binding("ctrl+r", "sync", "Read now", show=False, id="sync.now"),
         Binding("t", "tag", "Group and tags", show=False, id="fleet.tag"),
         Binding("f", "limits", "Floor and target", show=False, id="fleet.limits"),
+        Binding("s", "life('suspend')", "Suspend", show=False, id="wallet.suspend"),
+        Binding("r", "life('reactivate')", "Reactivate", show=False, id="wallet.reactivate"),
+        Binding("X", "life('archive')", "Archive for good", show=False, id="wallet.archive"),
     )
 
     def __init__(self, desk: Desk, agent: str, account: int | None = None) -> None:
@@ -85,6 +88,7 @@ class WalletScreen(DeskScreen):
         self._charted: tuple[object, ...] = ()
         self._custody: dict[int, CustodyView] = {}
         self._custody_away = ""
+        self._life: WalletView | None = None
 
     def crumbs(self) -> tuple[str, ...]:
         """Fleet, then the agent."""
@@ -94,7 +98,10 @@ class WalletScreen(DeskScreen):
         """Head, balances, chart, events."""
         yield Static(id="wallet-head")
         yield ListTable(
-            COLS, id="wallet-balances", empty="this agent has no balance yet", signs=self.desk.signs
+            COLS,
+            id="wallet-balances",
+            empty="no balance of this agent is read",
+            signs=self.desk.signs,
         )
         yield HistoryChart(id="wallet-chart", ascii_only=self.desk.options.safe)
         yield ListTable(
@@ -113,6 +120,7 @@ class WalletScreen(DeskScreen):
         self.watch(self.session, "custody", self._custody_changed)
         self.watch(self.session, "ledger", self._ledger_changed, init=False)
         self._load_events()
+        self._load_life()
 
     # --- what is shown ---------------------------------------------------------------------
 
@@ -133,7 +141,9 @@ class WalletScreen(DeskScreen):
     def _redraw(self) -> None:
         self._redraw_head()
         table = self.query_one("#wallet-balances", ListTable)
-        table.show([self._item(row) for row in self._rows()])
+        rows = self._rows()
+        table.set_class(not rows, "-none")  # room for the words that say so
+        table.show([self._item(row) for row in rows])
         self._chart()
 
     def _redraw_head(self) -> None:
@@ -153,6 +163,10 @@ class WalletScreen(DeskScreen):
         row = self.row
         reason = row.reason(self.session.now_ms()) if row is not None else ""
         words.append((f"\n{reason}" if reason else "\n", "$warning"))
+        if self._life is not None:
+            chain = row.chain if row is not None else ""
+            told = text.life(self._life, agent.state, chain)
+            words.append((f"   {told}" if reason and told else told, dim))
         words += self._position_words(row)
         self.query_one("#wallet-head", Static).update(Content.assemble(*words))
 
@@ -227,12 +241,30 @@ class WalletScreen(DeskScreen):
         view = self._custody.get(row.account) if row is not None else None
         if self._custody_away:
             return [("\nledger  ", "$desk-dim"), (self._custody_away, "$error")]
-        if view is None or row is None:
+        if row is None:
+            return [("\n", "")]
+        if view is None:
             return [("\nledger  not compared yet", "$desk-dim")]
         tone = ledger_words.custody_tone(view)
         style = {Tone.PROBLEM: "$error", Tone.WARNING: "$warning"}.get(tone, "$desk-dim")
         said = ledger_words.custody_brief(view, row.asset)
         return [("\nledger  ", "$desk-dim"), (said, style)]
+
+    # --- the agent's life ------------------------------------------------------------------
+
+    @work(exclusive=True, group="life", exit_on_error=False)
+    async def _load_life(self) -> None:
+        """Paths and the last change of state; asked for again when there is a newer one."""
+        try:
+            [self._life] = await self.session.api.wallets(self.agent)
+        except BursarError:
+            return  # the screen says the rest, and the link says what is wrong
+        self._redraw_head()
+
+    @work(group="dialog", exclusive=True)
+    async def action_life(self, change: str) -> None:
+        """Suspend, reactivate or archive."""
+        await lives.change_life(self, self._agent, change, self._rows())
 
     # --- the chart -------------------------------------------------------------------------
 
@@ -302,6 +334,8 @@ class WalletScreen(DeskScreen):
     def _events_came(self, tail: EventTail) -> None:
         known = self._records[-1].seq if self._records else 0
         fresh = tuple(r for r in tail.news if r.subject == self.agent and r.seq > known)
+        if any(record.type == AgentWalletStateChanged.TYPE for record in fresh):
+            self._load_life()
         if fresh:
             self._records = (*self._records, *fresh)[-EVENTS:]
             self._show_events()

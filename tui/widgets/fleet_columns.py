@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from core.model import Severity
 from tui import text
-from tui.fleet import SortKey
+from tui.fleet_order import SortKey
 from tui.fleet_row import FleetRow
 from tui.widgets.sparkline import sparkline
 

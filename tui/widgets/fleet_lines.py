@@ -87,7 +87,7 @@ class FleetLines:
     def line(self, account: int, is_cursor: bool) -> Line:
         """A row as it looks now."""
         row = self._model.rows[account]
-        drawing = Drawing(self.signs, self._model.clock.now_ms(), self.is_ascii)
+        drawing = Drawing(self.signs, self._model.now_ms, self.is_ascii)
         cells = list(self._lasting(row, drawing))
         for index, placed in enumerate(self.layout):
             key = placed.column.key

@@ -20,7 +20,8 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui import text
-from tui.fleet import FleetModel, SortKey
+from tui.fleet import FleetModel
+from tui.fleet_order import SortKey
 from tui.widgets.fleet_columns import DEFAULT_COLUMNS, sort_key
 from tui.widgets.fleet_lines import FleetLines, Levels, Line
 
@@ -255,10 +256,11 @@ class FleetTable(ScrollView, can_focus=True):
             return
         at = min(max(0, at), len(order) - 1)
         self.model.cursor_moved()
-        self._cursor_at = at
+        before, self._cursor_at = self._cursor_at, at
         self.cursor_account = order[at]
-        self._scroll_into_view(at)
-        self._repaint_changes()
+        self._scroll_into_view(at)  # which repaints all lines if it scrolls
+        top = self.scroll_offset.y
+        self._repaint_changes(frozenset((before - top, at - top)))
         self._tell_viewport()
 
     def watch_cursor_account(self, account: int | None) -> None:
@@ -348,10 +350,13 @@ class FleetTable(ScrollView, can_focus=True):
             return self._lines.line(self.model.order[at], at == self._cursor_at)
         return self._notice(y)
 
-    def _repaint_changes(self) -> None:
-        """Ask for the regions whose text differs from what was last painted there."""
+    def _repaint_changes(self, lines: frozenset[int] | None = None) -> None:
+        """Ask for the regions whose text differs from what was last painted there, on these
+        lines of the body or on all of them."""
         whole = self.size.width
-        for y in range(HEADER_LINES, HEADER_LINES + self._body_height):
+        body = range(self._body_height)
+        for line in body if lines is None else sorted(lines.intersection(body)):
+            y = line + HEADER_LINES
             new, old = self._look(y), self._painted.get(y)
             if new == old:
                 continue

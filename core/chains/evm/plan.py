@@ -21,18 +21,18 @@ Pair = tuple[bytes, bytes | None]  # wallet, token (None is native)
 
 
 class Group:
-    """Wallets read for the same tokens. `positions[i]` is the request that word i answers, -1
-    where nobody asked; words are wallet-major, native first."""
+    """Wallets read for the same tokens, `reads` words in all. `positions[i]` is the request that
+    word i answers, -1 where nobody asked; words are wallet-major, native first."""
 
     def __init__(self, tokens: tuple[bytes, ...], wallets: tuple[bytes, ...]) -> None:
         self.tokens = tokens
         self.wallets = wallets
         self.width = len(tokens) + 1
-        self.positions: list[int] = [-1] * (len(wallets) * self.width)
-        self.in_order_from: int | None = None
-        self.values: list[int] = [0] * len(self.positions)
+        self.reads = len(wallets) * self.width
+        self.positions: Sequence[int] = ()
+        self.values: list[int] = [0] * self.reads
         self.calls: dict[tuple[int, int], str] = {}  # calldata by slice of wallets
-        self._words = bytearray(len(self.positions) * WORD)
+        self._words = bytearray(self.reads * WORD)
 
     def take(self, first_wallet: int, words: bytes) -> None:
         """Take up the words of a slice of wallets; equal stretches are not decoded again.
@@ -54,11 +54,11 @@ class Group:
 
     def pour(self, amounts: list[int | None]) -> None:
         """Write the values to the requests they answer."""
-        if self.in_order_from is not None:
-            start = self.in_order_from
-            amounts[start : start + len(self.values)] = self.values
+        positions = self.positions
+        if isinstance(positions, range):
+            amounts[positions.start : positions.stop] = self.values
             return
-        for position, value in zip(self.positions, self.values, strict=True):
+        for position, value in zip(positions, self.values, strict=True):
             if position >= 0:
                 amounts[position] = value
 
@@ -71,7 +71,7 @@ class Plan:
         self.requests = requests
         self.unreadable: dict[int, str] = {}
         self.copies: list[tuple[int, int]] = []
-        self._first: dict[Pair, int] = {}
+        first: dict[Pair, int] = {}
         known: dict[str, bytes] = {}
         for index, request in enumerate(requests):
             try:
@@ -83,17 +83,17 @@ class Plan:
             except AddressError as error:
                 self.unreadable[index] = str(error)
                 continue
-            earlier = self._first.setdefault(pair, index)
+            earlier = first.setdefault(pair, index)
             if earlier != index:
                 self.copies.append((index, earlier))
-        self.groups = _groups(self._first)
+        self.groups = _groups(first)
         for group in self.groups:
-            _place(group, self._first)
+            group.positions = _positions(group, first)
 
     @property
     def reads(self) -> int:
         """Words that are read in one cycle."""
-        return sum(len(group.positions) for group in self.groups)
+        return sum(group.reads for group in self.groups)
 
     def amounts(self, failed: Iterable[int], found: Mapping[int, int]) -> list[int | None]:
         """Amounts in the order of the requests: None for those in `failed`, and those in
@@ -146,13 +146,11 @@ def _groups(first: dict[Pair, int]) -> tuple[Group, ...]:
     return tuple(Group(tokens, tuple(wallets)) for tokens, wallets in cheapest if wallets)
 
 
-def _place(group: Group, first: dict[Pair, int]) -> None:
-    """Fill `positions`. A pair read by two groups is answered by both, with the same block's
-    value, so it does not matter which comes last."""
+def _positions(group: Group, first: dict[Pair, int]) -> Sequence[int]:
+    """A group's `positions`: a range where its words answer requests in a row, as those of a
+    fleet do. A pair read by two groups is answered by both, with the same block's value, so it
+    does not matter which comes last."""
     columns: tuple[bytes | None, ...] = (None, *group.tokens)
-    group.positions = [
-        first.get((wallet, token), -1) for wallet in group.wallets for token in columns
-    ]
-    start = group.positions[0]
-    if start >= 0 and group.positions == list(range(start, start + len(group.positions))):
-        group.in_order_from = start
+    positions = [first.get((wallet, token), -1) for wallet in group.wallets for token in columns]
+    in_a_row = range(positions[0], positions[0] + len(positions))
+    return in_a_row if positions[0] >= 0 and positions == list(in_a_row) else positions

@@ -23,7 +23,8 @@ from tests.desk.fleets import (
     patch_of,
     view_of,
 )
-from tui.fleet import FleetModel, SortKey
+from tui.fleet import FleetModel
+from tui.fleet_order import SortKey
 from tui.query import QueryError
 
 edit = msgspec.structs.replace
@@ -107,7 +108,7 @@ def test_an_order_kept_by_patches_is_the_order_of_a_fresh_load(sort: SortKey) ->
         clock.advance(1.1)
         kept.arrange()
     fresh = FleetModel(clock)
-    fresh.sort = sort
+    fresh.set_sort(sort)
     fresh.load(edit(fleet_state(300), balances=tuple(views.values())))
     assert kept.order == fresh.order
     assert kept.counts == fresh.counts
@@ -212,6 +213,7 @@ def test_a_filter_by_age_lets_rows_in_as_time_passes() -> None:
     model.set_filter("age>4m -chain:tron")
     assert not [a for a in model.order if not model.rows[a].view.error]
     clock.advance(600)
+    model.tick()
     assert model.arrange()
     assert {model.rows[a].chain for a in model.order} == {"base", "xrpl", "bsc"}
 

@@ -27,7 +27,8 @@ from tests.desk.fleets import (
     patch_of,
     view_of,
 )
-from tui.fleet import FleetModel, SortKey
+from tui.fleet import FleetModel
+from tui.fleet_order import SortKey
 from tui.widgets.fleet_columns import COLUMNS, DEFAULT_COLUMNS, lay_out
 from tui.widgets.fleet_table import FleetTable
 
@@ -63,6 +64,7 @@ class Desk:
         """A tick that brings a patch."""
         self.model.apply(patch)
         self.clock.advance(seconds)
+        self.model.tick()
         self.model.arrange()
         self.table.sync()
         await self.settle()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
@@ -13,9 +14,10 @@ from core.ledger import EmbeddedLedger, Ledger, LedgerDamaged, TigerBeetleLedger
 from core.ledger.check import check
 from core.ledger.files import RealFolder
 from core.ledger.fold import fold, trim
-from core.ledger.journal import SEAL_NAME, Journal, segment_name
+from core.ledger.journal import SEAL_NAME, VERSION, Journal, segment_name
 from core.ledger.recovery import recover
 from core.ledger.snapshot import snapshot_name
+from core.ledger.state import State
 from tests.crash.simulated import SimFolder
 from tests.crash.workload import Run, described
 
@@ -123,6 +125,48 @@ def test_a_future_format_is_refused_and_not_guessed_at() -> None:
     content = bytearray(files[segment_name(7)])
     content[8] = 9
     refused(files | {segment_name(7): bytes(content)}, "header is damaged")
+
+
+def test_a_ledger_of_the_first_format_is_read_and_goes_on_in_a_segment_of_the_second() -> None:
+    written_before = Path(__file__).with_name("format_1")
+    files = {path.name: path.read_bytes() for path in written_before.iterdir()}
+    expected = json.loads(files.pop("expected.json"))
+    found = recover(SimFolder(files))
+    assert found is not None
+    assert found.version == 1
+    run = Run(SimFolder(files), random.Random(1))
+    run.acked = found.state
+    assert summary(run.book.state) == expected
+    names = set(files) | {segment_name(run.journal.position.sequence + 1)}
+    assert set(run.folder.names()) == names
+    while not any(t.code == 2 for t in run.book.state.transfer_order):
+        run.commit()  # runs among them
+    again = recover(run.folder)
+    assert again is not None
+    assert again.version == VERSION
+    assert described(again.state) == described(run.book.state)
+    assert check(run.folder).damage == ()
+
+
+def summary(state: State) -> object:
+    """What the writer of the files in `format_1` wrote down of them."""
+    return {
+        "timestamp": state.timestamp,
+        "accounts": [
+            [
+                a.id,
+                a.debits_pending,
+                a.debits_posted,
+                a.credits_pending,
+                a.credits_posted,
+                len(a.transfers),
+            ]
+            for a in state.account_order
+        ],
+        "transfers": [[t.id, t.amount, t.flags, t.timestamp] for t in state.transfer_order],
+        "burnt": sorted(state.burnt),
+        "pending": [list(item) for item in state.pending.items()],
+    }
 
 
 def test_without_its_seal_a_ledger_starts_and_says_so() -> None:

@@ -50,6 +50,9 @@ def test_every_transfer_status_has_a_row_in_the_order_of_the_official_enum() -> 
     assert rows == [order[2], order[1], *order[3:]]
 
 
+F = TransferFlags
+
+
 class TableOnlyBook(Book):
     """A book that never takes a short cut."""
 
@@ -96,7 +99,7 @@ PLAIN = st.builds(
     user_data_32=st.sampled_from([0, 0, 0, 2**32 - 1]),
 )
 SPOILT = {
-    "flags": [int(TransferFlags.PENDING), int(TransferFlags.LINKED), 1 << 15],
+    "flags": [int(F.PENDING), int(F.LINKED), 1 << 15],
     "id": [0, 1, AMOUNT_MAX],
     "debit_account_id": [0, 2, 3, 4, 5, 8, 9],
     "credit_account_id": [0, 1, 3, 4, 5, 8, 9],
@@ -132,15 +135,24 @@ ACCOUNTS = [
     Account(id=7, ledger=1, code=1),
     Account(id=8, ledger=2, code=1),
 ]
+PENDING = Transfer(
+    id=1 << 109,
+    debit_account_id=1,
+    credit_account_id=2,
+    amount=AMOUNT_MAX - 10,
+    ledger=1,
+    code=1,
+    flags=int(F.PENDING),
+)
 CLOSE = Transfer(
     id=1 << 110,
     debit_account_id=1,
     credit_account_id=2,
     ledger=1,
     code=1,
-    flags=int(TransferFlags.PENDING | TransferFlags.CLOSING_DEBIT),
+    flags=int(F.PENDING | F.CLOSING_DEBIT),
 )
-REOPEN = Transfer(id=1 << 111, pending_id=CLOSE.id, flags=int(TransferFlags.VOID_PENDING_TRANSFER))
+REOPEN = Transfer(id=1 << 111, pending_id=CLOSE.id, flags=int(F.VOID_PENDING_TRANSFER))
 
 
 @settings(max_examples=600, deadline=None)
@@ -200,6 +212,45 @@ def test_a_plain_batch_is_written_as_a_run_and_a_spoilt_one_as_rows() -> None:
     again = book.commit_transfers(plain)
     assert {result.status for result in again.results} == {TransferStatus.EXISTS}
     assert again.effects.run is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [(field, value) for field in SPOILT for value in SPOILT[field]]
+)
+def test_one_spoilt_transfer_in_a_plain_batch_is_judged_by_the_table(
+    field: str, value: int
+) -> None:
+    plain = [
+        Transfer(id=i, debit_account_id=1, credit_account_id=2, amount=1, ledger=1, code=1)
+        for i in range(1, 11)
+    ]
+    batch = [*plain[:4], msgspec.structs.replace(plain[4], **{field: value}), *plain[5:]]
+    books = [ColumnsBook(ManualClock()), TableOnlyBook(ManualClock())]
+    for book in books:
+        book.commit_accounts(ACCOUNTS)
+    quick, careful = (book.commit_transfers(batch) for book in books)
+    assert quick.results == careful.results
+    assert described(books[0].state) == described(books[1].state)
+
+
+def test_what_is_pending_counts_towards_the_totals_that_a_plain_batch_may_not_overflow() -> None:
+    batch = [
+        Transfer(id=i, debit_account_id=1, credit_account_id=2, amount=1, ledger=1, code=1)
+        for i in range(1, 12)
+    ]
+    book = ColumnsBook(ManualClock())
+    book.commit_accounts(ACCOUNTS)
+    book.commit_transfers([PENDING])  # leaves room for ten
+    statuses = [result.status for result in book.commit_transfers(batch).results]
+    assert statuses == [TransferStatus.CREATED] * 10 + [TransferStatus.OVERFLOWS_DEBITS]
+
+
+def test_a_batch_without_ledger_number_is_refused_between_accounts_that_need_the_table() -> None:
+    book = ColumnsBook(ManualClock())
+    book.commit_accounts(ACCOUNTS)
+    draft = Transfer(id=1, debit_account_id=3, credit_account_id=5, amount=1, code=1)
+    [result] = book.commit_transfers([draft]).results
+    assert result.status is TransferStatus.LEDGER_MUST_NOT_BE_ZERO
 
 
 def test_a_field_too_wide_for_a_column_is_named_and_books_nothing() -> None:
