@@ -53,10 +53,10 @@ def standing(view: BackupsView | None, now_ms: int) -> Standing | None:
     last = f" {text.age(now_ms - view.last_ms)}" if view.last_ms else ""
     if view.off:
         return Standing("off", Tone.WARNING)
-    if backups.is_failing(view):
+    if backups.is_failing(view) or " failed " in view.trouble:
         return Standing(f"failing{last}", Tone.PROBLEM)
     if view.trouble:
-        word = "overdue" if "overdue" in view.trouble.lower() else "trouble"
+        word = "overdue" if " was due " in view.trouble else "trouble"
         return Standing(f"{word}{last}", Tone.WARNING)
     if not view.last_ms:
         return Standing("none yet", Tone.WARNING)

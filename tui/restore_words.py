@@ -140,7 +140,9 @@ def found(plan: RestorePlan, now_ms: int, signs: text.Glyphs) -> Words:
         ids = ", ".join(text.safe(each)[:13] for each in plan.newer[:3])
         more = f" and {text.count(len(plan.newer) - 3)} more" if len(plan.newer) > 3 else ""
         words.append((f"{signs.warning} newer backups are known: {ids}{more}\n", WARNING))
-    words += [(f"{signs.warning} {text.safe(each)}\n", WARNING) for each in plan.warnings]
+    for each in plan.warnings:
+        if not (plan.newer and " newer backup" in each):  # they were just named
+            words.append((f"{signs.warning} {text.safe(each)}\n", WARNING))
     added, changed, removed = (
         sum(getattr(change, name) for change in plan.changes)
         for name in ("added", "changed", "removed")

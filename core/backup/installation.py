@@ -74,6 +74,7 @@ def read_installation(
             _records(reader, checkpoint, settings, seed, accounts),
             reader.address_count(),
             seed.fingerprint if seed else None,
+            reader.row_count(),
         )
 
 

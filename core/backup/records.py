@@ -19,6 +19,7 @@ from core.backup.errors import RecordError
 DIGEST_BYTES = 16
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,99}")
 _MOST_BITS = 332  # 100 digits at most
+_MOST_DIGITS = 99
 
 
 class Whole(int):
@@ -319,9 +320,10 @@ _RANK_OF = {name: rank for rank, name in enumerate(KIND_NAMES)}
 
 def _encode_whole(value: object) -> str:
     if isinstance(value, Whole):
-        if value.bit_length() > _MOST_BITS:
+        text = int.__repr__(value)
+        if len(text) > _MOST_DIGITS and value.bit_length() > _MOST_BITS:
             raise RecordError("An integer of more than 332 bits has no place in a backup.")
-        return int.__repr__(value)
+        return text
     raise NotImplementedError(f"{type(value).__name__} has no place in a backup")
 
 

@@ -49,7 +49,7 @@ from core.api import (
 )
 from core.balances.cache import BalanceCache
 from core.balances.lane import CycleReport
-from core.balances.loading import load_registry
+from core.balances.loading import build, load_registry, rebuild
 from core.balances.sync import SyncWorker
 from core.balances.tracker import BalanceTracker, sparkline
 from core.balances.versions import ChangeLog, VersionCounter
@@ -499,6 +499,7 @@ class Engine:
             try:
                 result = await change()
             except BaseException:
+                await asyncio.to_thread(self._go_back_to, before)
                 await self._reopen_on(settings)
                 raise
             try:
@@ -506,7 +507,7 @@ class Engine:
             except (BursarError, OSError) as error:
                 log.error("the restored state cannot be used: %s", error, exc_info=error)
                 await self._owned.aclose()
-                await asyncio.to_thread(self.directory.use, before)
+                await asyncio.to_thread(self._go_back_to, before)
                 await self._reopen_on(settings)
                 raise BursarError(
                     f"The restored state cannot be used: {error}. The old one is in use again."
@@ -515,6 +516,11 @@ class Engine:
         finally:
             self._away = ""
             self._present.set()
+
+    def _go_back_to(self, generation: str) -> None:
+        """See that CURRENT names what was in use: a swap that was half told is none."""
+        if self.directory.generation().name != generation:
+            self.directory.use(generation)
 
     async def _reopen_on(self, settings: Settings) -> None:
         """Start on what CURRENT names now."""
@@ -539,6 +545,7 @@ class Engine:
             raise EngineLostError(f"The engine is away for a moment: {self._away}.")
 
     async def state(self) -> EngineState:
+        await build(self._cache)
         self._refuse_while_away()
         books = self._books.all() if self._books else NO_BOOKS
         board = self._settling.all() if self._settling else NO_SETTLEMENTS
@@ -579,7 +586,7 @@ class Engine:
             if self._services is not None and self._services.done():
                 raise EngineLostError("The engine stopped; its log says why.")
             if self._counter.value > version:
-                patch = self._patch(version)
+                patch = await self._patch(version)
                 version = patch.version
                 yield patch
             while self._bus.last > seq:
@@ -599,7 +606,9 @@ class Engine:
         held = self._settling is not None and self._settling.held
         return msgspec.structs.replace(view, held=held, undo=self._undo)
 
-    def _patch(self, version: int) -> StatePatch:
+    async def _patch(self, version: int) -> StatePatch:
+        """What changed after a version. A whole fleet may have: its views are made in slices."""
+        await (rebuild(self._cache) if version else build(self._cache))
         changes = self._cache.changed_since(version)
         own = self._own_log.since(version)
         books = self._books.changed_since(version) if self._books else NO_BOOKS

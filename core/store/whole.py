@@ -174,6 +174,11 @@ class WholeReader:
         [(count,)] = self._rows("SELECT count(*) FROM wallet_addresses")
         return int(count)
 
+    def row_count(self) -> int:
+        """How many rows all of it gives, but for the few that do not grow with the fleet."""
+        [(balances,)] = self._rows("SELECT count(*) FROM wallet_balances")
+        return 2 * self.agent_count() + self.address_count() + int(balances)
+
     def agent_count(self) -> int:
         """How many rows `agents` gives."""
         [(count,)] = self._rows("SELECT count(*) FROM wallets")

@@ -15,6 +15,7 @@ from core.model import Amount, BursarError, Severity
 from core.service.client import EngineClient
 from tests.desk import scripted_ledger
 from tests.desk.scripted import ManualClock, ScriptedEngine
+from tui import session as session_module
 from tui.session import PERIODS_S, Phase, Session
 
 
@@ -62,6 +63,46 @@ async def test_changes_are_shown_by_the_tick_and_only_then() -> None:
         assert session.model.rows[row.account].amount == 3
         assert session.fleet.serial == before + 1
         assert session.fleet.dirty == {row.account}
+
+
+async def test_a_change_of_the_whole_fleet_lets_the_loop_turn_between_slices(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session_module, "SLICE", 10)
+    clock, engine = world()
+    async with following(engine, clock) as session:
+        changed = tuple(
+            msgspec.structs.replace(row, amount=Amount(1)) for row in engine.rows.values()
+        )
+        serial, pulse, seen = session.fleet.serial, session.pulse, set[int]()
+        engine.push(balances=changed)
+        ticking = asyncio.create_task(clock.advance(1))
+        while session.pulse == pulse:
+            seen.add(sum(row.amount == 1 for row in session.model.rows.values()))
+            await asyncio.sleep(0)
+        await ticking
+        assert len(seen) > len(changed) // 10
+        assert all(row.amount == 1 for row in session.model.rows.values())
+        assert session.fleet.serial == serial + 1
+        assert session.fleet.dirty == {row.account for row in changed}
+
+
+async def test_a_whole_state_between_two_slices_is_not_overwritten_by_older_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session_module, "SLICE", 10)
+    clock, engine = world()
+    async with following(engine, clock) as session:
+        old = tuple(msgspec.structs.replace(row, amount=Amount(1)) for row in engine.rows.values())
+        engine.push(balances=old)
+        await clock.advance(0.5)
+        draining = session._draining(force=False)
+        next(draining)
+        for row in engine.rows.values():
+            engine.rows[row.account] = msgspec.structs.replace(row, amount=Amount(2))
+        await session._begin(engine)
+        list(draining)
+        assert all(row.amount == 2 for row in session.model.rows.values())
 
 
 async def test_a_paused_session_keeps_its_picture_and_takes_all_up_when_it_goes_on() -> None:

@@ -192,7 +192,7 @@ async def undo(screen: DeskScreen) -> None:
     if view is None or not view.undo:
         screen.say("there is no restore to undo", severity="warning")
         return
-    name = view.installation
+    name = screen.session.link.node_id
 
     def build(values: Mapping[str, str]) -> tuple[str, str]:
         if values["name"] != name:
