@@ -278,7 +278,7 @@ def low(number: int, **more: object) -> AlertView:
     return msgspec.structs.replace(view, **more)
 
 
-def opened(session: Session) -> list[int]:
+def news(session: Session) -> list[int]:
     return [alert.id for alert in session.alerts.opened]
 
 
@@ -287,14 +287,14 @@ async def test_alerts_come_whole_and_a_patch_without_them_leaves_them_as_they_ar
     engine.push(alerts=(low(1), low(2)))
     async with following(engine, clock) as session:
         assert [alert.id for alert in session.alerts.listed] == [2, 1]
-        assert opened(session) == []  # they stood before this desk looked
+        assert news(session) == []  # they stood before this desk looked
         engine.push(balances=(engine.row_of("agent-0001", 3),))
         await clock.advance(1)
         assert session.alerts.loud == 2
         engine.push(alerts=(low(2), low(3, severity=Severity.PROBLEM)))
         engine.push(alerts=(low(2), low(3, severity=Severity.PROBLEM), low(4)))
         await clock.advance(1)
-        assert opened(session) == [3, 4]
+        assert news(session) == [3, 4]
         assert (session.alerts.loud, session.alerts.problems) == (3, 1)
         engine.push(alerts=())
         await clock.advance(1)
@@ -310,7 +310,7 @@ async def test_alerts_are_counted_anew_when_a_silence_ends_and_that_is_no_news()
         assert (session.alerts.loud, session.alerts.until_ms) == (1, ends_ms)
         await clock.advance(5)
         assert (session.alerts.loud, session.alerts.until_ms) == (2, 0)
-        assert session.alerts.opened == ()
+        assert news(session) == []
 
 
 async def test_the_alerts_of_another_store_are_no_news() -> None:
@@ -324,4 +324,4 @@ async def test_the_alerts_of_another_store_are_no_news() -> None:
         engine.push(alerts=(low(7),))
         await clock.advance(1)
         assert [alert.id for alert in session.alerts.listed] == [7]
-        assert session.alerts.opened == ()
+        assert news(session) == []
