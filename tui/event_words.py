@@ -177,24 +177,6 @@ def _answered(record: EventRecord) -> tuple[str, Tone]:
     return said, Tone.PLAIN
 
 
-def _backed_up(record: EventRecord) -> tuple[str, Tone]:
-    missing = _names(record, "missing")
-    size = text.size(_number(record, "size"))
-    wallets = text.count(_number(record, "wallets"))
-    said = f"{_field(record, 'backupType')}, {wallets} wallets, {size}, at "
-    said += _names(record, "destinations")
-    return (f"{said}; not yet at {missing}", Tone.WARNING) if missing else (said, Tone.OK)
-
-
-def _not_backed_up(record: EventRecord) -> tuple[str, Tone]:
-    return f"{_field(record, 'operation')}: {_field(record, 'reason')}", Tone.PROBLEM
-
-
-def _names(record: EventRecord, name: str) -> str:
-    found = record.payload.get(name)
-    return ", ".join(text.safe(str(each)) for each in found) if isinstance(found, list) else ""
-
-
 def _stopped(record: EventRecord) -> tuple[str, Tone]:
     return _field(record, "reason"), Tone.PLAIN
 
@@ -242,8 +224,6 @@ def _names(record: EventRecord, name: str) -> str:
 
 
 _TITLES: Mapping[str, str] = {
-    "BACKUP_CREATED": "backup",
-    "BACKUP_FAILED": "backup failed",
     "AGENT_BALANCE_CHANGED": "balance",
     "AGENT_BALANCE_REVERTED": "reverted",
     "AGENT_REGISTERED": "registered",
@@ -272,8 +252,6 @@ _TITLES: Mapping[str, str] = {
 }
 
 _TELLERS: Mapping[str, Callable[[EventRecord], tuple[str, Tone]]] = {
-    "BACKUP_CREATED": _backed_up,
-    "BACKUP_FAILED": _not_backed_up,
     "AGENT_BALANCE_CHANGED": _balance,
     "AGENT_BALANCE_REVERTED": _reverted,
     "AGENT_REGISTERED": _registered,
