@@ -111,7 +111,7 @@ def chosen(backup: BackupView, source: str, ledger: str, now_ms: int, hint: str 
         (f"from {text.safe(source)}\n", DIM),
         (f"made {text.moment(backup.created_ms)} UTC, {age} ago; "
          f"{text.count(backup.wallets)} wallets in {text.size(backup.size)}{archives}\n", ""),
-        (f"seed {text.safe(backup.seed_fingerprint) or 'none in it'}\n", DIM),
+        (f"seed {_seed(backup.seed_fingerprint)}\n", DIM),
         (f"{LEDGER_WORDS[ledger]}\n\n", DIM),
         ("The password or the recovery key opens it. It is then decrypted and proven beside the "
          "state in use, which does not change.", ""),
@@ -133,14 +133,16 @@ def found(plan: RestorePlan, now_ms: int, signs: text.Glyphs) -> Words:
         (f"{signs.ok} {text.count(plan.addresses)} addresses derived again, all equal", OK)
         if plan.addresses
         else ("no address is the seed's: there is none to derive again", DIM),
-        (f" {signs.dot} seed {text.safe(plan.seed_fingerprint) or 'none'}\n", DIM),
+        (f" {signs.dot} seed {_seed(plan.seed_fingerprint)}\n", DIM),
         (f"ledger: {text.safe(plan.ledger)}\n", DIM),
     ]  # fmt: skip
     if plan.newer:
         ids = ", ".join(text.safe(each)[:13] for each in plan.newer[:3])
         more = f" and {text.count(len(plan.newer) - 3)} more" if len(plan.newer) > 3 else ""
         words.append((f"{signs.warning} newer backups are known: {ids}{more}\n", WARNING))
-    words += [(f"{signs.warning} {text.safe(each)}\n", WARNING) for each in plan.warnings]
+    for each in plan.warnings:
+        if not (plan.newer and " newer backup" in each):  # they were just named
+            words.append((f"{signs.warning} {text.safe(each)}\n", WARNING))
     added, changed, removed = (
         sum(getattr(change, name) for change in plan.changes)
         for name in ("added", "changed", "removed")
@@ -148,6 +150,11 @@ def found(plan: RestorePlan, now_ms: int, signs: text.Glyphs) -> Words:
     words.append((f"+{text.count(added)} added  ~{text.count(changed)} changed  "
                   f"-{text.count(removed)} removed", "bold"))  # fmt: skip
     return words
+
+
+def _seed(fingerprint: str) -> str:
+    """Both ends of a fingerprint."""
+    return text.elide(text.safe(fingerprint), 21) or "none in it"
 
 
 def change_item(change: RestoreChange) -> Item:

@@ -16,12 +16,11 @@ from typing import BinaryIO
 
 import msgspec
 import zstandard
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from core.backup.errors import BackupError, DamagedArchiveError, WrongKeyError
 from core.backup.header import CHUNK_BYTES, Head, Header, read_head, seal_header
 from core.backup.keys import file_key, slots_tag, unlock
+from core.wallets.ciphers import AesGcm, ForgedError
 from core.wallets.secrets import Opener, SecretBytes
 
 TAG_BYTES = 16
@@ -49,7 +48,7 @@ class ArchiveWriter:
     def __init__(self, out: BinaryIO, header: Header, key: SecretBytes) -> None:
         raw, self._head = seal_header(header, key)
         self._out = out
-        self._gcm = AESGCM(file_key(key, bytes.fromhex(header.salt), header.id))
+        self._gcm = AesGcm(file_key(key, bytes.fromhex(header.salt), header.id))
         self._prefix = bytes.fromhex(header.nonce_prefix)
         self._zstd = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compressobj()
         self._whole = hashlib.sha256()
@@ -145,13 +144,13 @@ class Archive:
         self.name = name
         self._file = file
         self._head = head
-        self._gcm = AESGCM(file_key(key, bytes.fromhex(header.salt), header.id))
+        self._gcm = AesGcm(file_key(key, bytes.fromhex(header.salt), header.id))
         self._prefix = bytes.fromhex(header.nonce_prefix)
         self._whole = False
         first = next(self._stored_chunks())
         try:
             self._gcm.decrypt(_nonce(self._prefix, *first[:2]), first[2], head.associated)
-        except InvalidTag as error:
+        except ForgedError as error:
             if not hmac.compare_digest(tag, header.slots_tag):
                 raise WrongKeyError(
                     f"The key does not open {name}, or its beginning was damaged. Check that "
@@ -202,7 +201,7 @@ class Archive:
             return self._gcm.decrypt(
                 _nonce(self._prefix, number, last), stored, self._head.associated
             )
-        except InvalidTag as error:
+        except ForgedError as error:
             raise DamagedArchiveError(
                 self.name, f"chunk {number}", "it is not as it was sealed"
             ) from error

@@ -273,6 +273,33 @@ class PairName(Record, frozen=True, kw_only=True, tag="pair"):
         return (self.peer, self.token)
 
 
+class Settlement(Record, frozen=True, kw_only=True, tag="settlement"):
+    """How far settling with a peer has come; what is under way stands in the ledger, and this names
+    it. Times in ms, amounts in base units."""
+
+    RANK: ClassVar[int] = 14
+    peer: str
+    token: str
+    direction: str
+    version: Whole
+    epoch: Whole
+    attempt: Whole
+    armed: bool
+    told: str
+    idempotency_key: str
+    amount: Whole | None = None
+    begun_by: str = ""
+    delivered: bool = False
+    retry_ms: Whole = Whole(0)
+    changed_ms: Whole = Whole(0)
+    reason: str = ""
+    settled_ms: Whole = Whole(0)
+    settled_amount: Whole | None = None
+
+    def key(self) -> tuple[str, ...]:
+        return (self.peer, self.token, self.direction)
+
+
 class Gone(msgspec.Struct, frozen=True, tag_field="kind", tag="gone", forbid_unknown_fields=True):
     """Tombstone in an incremental: the parent had this record, the installation no longer does."""
 
@@ -295,6 +322,7 @@ AnyRecord = (
     | Threshold
     | LedgerCheckpoint
     | PairName
+    | Settlement
 )
 Line = AnyRecord | Gone
 
@@ -313,6 +341,7 @@ KINDS: tuple[type[Record], ...] = (
     Threshold,
     LedgerCheckpoint,
     PairName,
+    Settlement,
 )
 KIND_NAMES = tuple(str(kind.__struct_config__.tag) for kind in KINDS)
 _RANK_OF = {name: rank for rank, name in enumerate(KIND_NAMES)}
