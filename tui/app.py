@@ -27,6 +27,7 @@ from core.clock import SystemClock
 from core.model import Clock, Severity
 from tui import text, themes
 from tui.alerts import OpenAlerts
+from tui.collector import Collector
 from tui.notices import Notice, Notices
 from tui.options import DeskOptions
 from tui.screens.base import Desk, DeskScreen
@@ -128,6 +129,7 @@ class BursarApp(App[None]):
         )
         self.desk = Desk(self.session, self.options)
         self._notices = Notices()
+        self._collector = Collector(self.session.clock)
         for theme in themes.THEMES:
             self.register_theme(theme)
         wanted = self.options.start_theme
@@ -151,6 +153,8 @@ class BursarApp(App[None]):
     def on_mount(self) -> None:
         """Begin the session once the first picture is out."""
         sys.setswitchinterval(SWITCH_S)
+        self._collector.begin()
+        self.watch(self.session, "pulse", self._collector.tick, init=False)
         self.watch(self.session, "events", self._events_came, init=False)
         self.watch(self.session, "alerts", self._alerts_changed, init=False)
         self.watch(self.session, "link", self._link_changed, init=False)
@@ -169,7 +173,14 @@ class BursarApp(App[None]):
 
     async def on_unmount(self) -> None:
         """Let go of the engine."""
+        self._collector.end()
         await self.session.close()
+
+    async def on_event(self, event: events.Event) -> None:
+        """Every event of the app; what comes from a person puts collections off."""
+        if isinstance(event, events.InputEvent):
+            self._collector.touched()
+        await super().on_event(event)
 
     @work(group="quit", exclusive=True)
     async def action_quit(self) -> None:  # type: ignore[override]  # a worker may wait for a modal

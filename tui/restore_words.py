@@ -102,8 +102,8 @@ def pick_hint(backup: BackupView | None, ledger: str) -> Words:
     return [*words, (LEDGER_WORDS[ledger], DIM), (" (l changes it)", DIM)]
 
 
-def chosen(backup: BackupView, source: str, ledger: str, now_ms: int) -> Words:
-    """The backup that is to be unlocked."""
+def chosen(backup: BackupView, source: str, ledger: str, now_ms: int, hint: str = "") -> Words:
+    """The backup that is to be unlocked; `hint` says what opens it where that is no secret."""
     age = text.age(now_ms - backup.created_ms)
     archives = "" if backup.chain <= 1 else f", a chain of {backup.chain} archives"
     return [
@@ -115,19 +115,24 @@ def chosen(backup: BackupView, source: str, ledger: str, now_ms: int) -> Words:
         (f"{LEDGER_WORDS[ledger]}\n\n", DIM),
         ("The password or the recovery key opens it. It is then decrypted and proven beside the "
          "state in use, which does not change.", ""),
+        (f"\n{hint}" if hint else "", "$accent"),
     ]  # fmt: skip
 
 
 def found(plan: RestorePlan, now_ms: int, signs: text.Glyphs) -> Words:
     """What the dry run proved."""
     backup = plan.backup
-    watched = f" and {text.count(plan.watch_only)} watch-only" if plan.watch_only else ""
+    watched = f", {text.count(plan.watch_only)} of them watch-only" if plan.watch_only else ""
+    if plan.watch_only == plan.wallets:
+        watched = ", all watch-only" if plan.wallets else ""
     chain = f", a chain of {len(plan.chain)} archives" if len(plan.chain) > 1 else ""
     words: Words = [
         (f"{backup_words.name(backup)}", "bold"),
         (f", {text.age(now_ms - backup.created_ms)} old{chain}: "
          f"{text.count(plan.wallets)} wallets{watched}\n", ""),
-        (f"{signs.ok} {text.count(plan.addresses)} addresses derived again, all equal", OK),
+        (f"{signs.ok} {text.count(plan.addresses)} addresses derived again, all equal", OK)
+        if plan.addresses
+        else ("no address is the seed's: there is none to derive again", DIM),
         (f" {signs.dot} seed {_seed(plan.seed_fingerprint)}\n", DIM),
         (f"ledger: {text.safe(plan.ledger)}\n", DIM),
     ]  # fmt: skip

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 
 import msgspec
 
-from core.accounting.batches import together
+from core.accounting.batches import chunks
 from core.ledger import BATCH_MAX, Ledger, QueryFilter
 
 _PASSES = 5
-# Accounts summed between two turns of the loop: less than a millisecond of it.
-_SLICE = 1_000
+# Accounts read between two turns of the loop: about two milliseconds of it, where a whole batch
+# takes eight and a key passes the loop five times.
+_SLICE = 2_000
 
 
 class TrialBalance(msgspec.Struct, frozen=True, gc=False):
@@ -75,17 +76,18 @@ class Trial:
 
     async def _pass(self, name: str, number: int) -> TrialBalance:
         await self._find(number)
-        rows = await together(self._ledger.lookup_accounts, self._ids[number])
-        debits = credits = debits_pending = credits_pending = 0
-        for start in range(0, len(rows), _SLICE):
-            for row in rows[start : start + _SLICE]:
+        accounts = debits = credits = debits_pending = credits_pending = 0
+        for part in chunks(self._ids[number], _SLICE):
+            rows = await self._ledger.lookup_accounts(part)
+            accounts += len(rows)
+            for row in rows:
                 debits += row.debits_posted
                 credits += row.credits_posted
                 debits_pending += row.debits_pending
                 credits_pending += row.credits_pending
             await asyncio.sleep(0)  # a large ledger is no reason for the loop to wait
         return TrialBalance(
-            number, name, len(rows), debits, credits, debits_pending, credits_pending
+            number, name, accounts, debits, credits, debits_pending, credits_pending
         )
 
     async def _find(self, number: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from core.alerts import (
     AlertKeeper,
@@ -65,7 +65,7 @@ class Alerting:
         clock: Clock,
         counter: VersionCounter,
         audit: AuditLog,
-        patch: Callable[[int], StatePatch],
+        patch: Callable[[int], Awaitable[StatePatch]],
         row: Callable[[int], BalanceView],
         agents: Callable[[], Mapping[str, Agent]],
         assets: Callable[[], Mapping[int, Asset]],
@@ -101,7 +101,7 @@ class Alerting:
         while True:
             try:
                 await self.ensure()
-                patch = self._patch(version)
+                patch = await self._patch(version)
                 if patch.version > version:
                     await self._observe(patch)
                 await self._observe_backups(patch)

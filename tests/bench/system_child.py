@@ -90,6 +90,7 @@ class WatchedDriver(LinuxDriver):
     ) -> None:
         super().__init__(app, debug=debug, mouse=mouse, size=size)
         self._pressed = 0.0
+        assert self._file is not None
         self._file = WatchedFile(self._file, self._painted)  # type: ignore[assignment]
 
     def process_message(self, message: Message) -> None:

@@ -80,6 +80,10 @@ async def test_backups_grow_overdue_without_any_change_and_are_told_of_once(tmp_
     made_ms = clock.now_ms() - level_ms + 90_000
     audit = AuditLog(tmp_path / "audit.jsonl", clock)
     first = StatePatch(1, 0, backups=BackupsView(last_ms=made_ms))
+
+    async def patch(version: int) -> StatePatch:
+        return first if version < 1 else StatePatch(version, 0)
+
     alerting = Alerting(
         parse_settings("", "test", {}),
         store,
@@ -87,7 +91,7 @@ async def test_backups_grow_overdue_without_any_change_and_are_told_of_once(tmp_
         clock,
         VersionCounter(),
         audit,
-        lambda version: first if version < 1 else StatePatch(version, 0),
+        patch,
         row=lambda account: pytest.fail("no balance is observed"),
         agents=dict,
         assets=dict,

@@ -162,7 +162,9 @@ class RestoreScreen(DeskScreen):
             case Step.PICK:
                 said = restore_steps.draw_pick(self, walk, self._write, now_ms)
             case Step.UNLOCK if walk.backup is not None:
-                words = restore_words.chosen(walk.backup, walk.source, walk.ledger, now_ms)
+                words = restore_words.chosen(
+                    walk.backup, walk.source, walk.ledger, now_ms, self.desk.options.hint
+                )
                 self._write("restore-chosen", words)
             case Step.DRY_RUN | Step.CONFIRM:
                 said = restore_steps.draw_plan(self, walk, self._write, now_ms)

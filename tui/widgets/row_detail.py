@@ -6,6 +6,7 @@ It draws what it is given, and of that only the lines that changed; the screen f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import zip_longest
 
@@ -28,15 +29,21 @@ TONES = {
 }
 EVENT_TONES = {Tone.PROBLEM: "$error", Tone.WARNING: "$warning", Tone.OK: "$success"}
 Words = list[tuple[str, str]]
+_PIECES = re.compile(r"\S+\s*|\s+")
 
 
-def changed_lines(before: Words, after: Words, width: int) -> list[int] | None:
-    """Numbers of the lines that differ; None where a line is wider than the pane and so wraps."""
-    old, new = _lines(before), _lines(after)
-    if any(sum(text.cells(words) for words, _ in line) > width for line in (*old, *new)):
-        return None
+def laid_out(words: Words, width: int, cut: str) -> list[Words]:
+    """The lines that the words fill in so many cells, broken between words."""
+    lines: list[Words] = []
+    for line in _lines(words):
+        lines += _wrapped(line, width, cut)
+    return lines
+
+
+def changed_lines(before: list[Words], after: list[Words]) -> list[int]:
+    """Numbers of the lines that differ."""
     nothing: Words = []
-    pairs = zip_longest(old, new, fillvalue=nothing)
+    pairs = zip_longest(before, after, fillvalue=nothing)
     return [number for number, (one, other) in enumerate(pairs) if one != other]
 
 
@@ -46,6 +53,22 @@ def _lines(words: Words) -> list[Words]:
         first, *further = each.split("\n")
         lines[-1].append((first, style))
         lines += [[(line, style)] for line in further]
+    return lines
+
+
+def _wrapped(line: Words, width: int, cut: str) -> list[Words]:
+    if sum(text.cells(words) for words, _ in line) <= width:
+        return [line]
+    lines: list[Words] = [[]]
+    room = width
+    for words, style in line:
+        for piece in _PIECES.findall(words):
+            if text.cells(piece.rstrip()) > room and lines[-1]:
+                lines.append([])
+                room = width
+            shown = text.clip(piece.rstrip() if text.cells(piece) > room else piece, room, cut)
+            lines[-1].append((shown, style))
+            room -= text.cells(shown)
     return lines
 
 
@@ -61,6 +84,7 @@ class RowDetail(Widget):
         self._signs = signs
         self._ascii_only = ascii_only
         self._shown: Words = []
+        self._laid_out: list[Words] = []
 
     def show(
         self,
@@ -81,14 +105,27 @@ class RowDetail(Widget):
                 *self._events(events, width),
             ]
         if words != self._shown:
-            before, self._shown = self._shown, words
-            across = self.size.width
-            changed = changed_lines(before, words, across) or ()
+            self._shown = words
+            self._lay_out()
+
+    def _lay_out(self) -> None:
+        """Lay the words out, and repaint the lines that differ from those shown."""
+        before = self._laid_out
+        self._laid_out = laid_out(self._shown, max(1, self.size.width), self._signs.cut)
+        changed = changed_lines(before, self._laid_out)
+        if changed:
+            across = self.outer_size.width
             self.refresh(*(Region(0, line, across, 1) for line in changed))
+
+    def on_resize(self) -> None:
+        """Another width, other lines."""
+        self._lay_out()
 
     def render(self) -> Content:
         """The whole pane."""
-        return Content.assemble(*self._shown)
+        newline: Words = [("\n", "")]
+        lines = [[*newline, *line] if at else line for at, line in enumerate(self._laid_out)]
+        return Content.assemble(*(words for line in lines for words in line))
 
     def _head(self, row: FleetRow, now_ms: int, width: int) -> Words:
         view, cut = row.view, self._signs.cut

@@ -24,7 +24,7 @@ from tests.desk.fleets import (
     view_of,
 )
 from tui.fleet import FleetModel
-from tui.fleet_order import SortKey
+from tui.fleet_order import FEW, SLICE, SortKey
 from tui.query import QueryError
 
 edit = msgspec.structs.replace
@@ -340,3 +340,95 @@ def test_loading_again_replaces_everything_and_keeps_what_the_operator_chose() -
     assert {model.rows[a].chain for a in model.order} == {"base"}
     assert model.sort is SortKey.AGENT
     assert model.counts.agents == 5
+
+
+def test_a_large_change_is_looked_at_in_slices_and_moved_at_once() -> None:
+    clock = StillClock()
+    model = fleet_model(3 * SLICE, clock)
+    model.set_sort(SortKey.BALANCE)
+    before, chance = list(model.order), random.Random(5)
+    views = [moved(row.view, chance.randrange(10**30)) for row in model.rows.values()]
+    model.apply(patch_of(views))
+    slices = 0
+    for _ in model.arranging():
+        slices += 1
+        assert model.order == before
+    assert slices == 3
+    fresh = model_of(*views)
+    fresh.set_sort(SortKey.BALANCE)
+    assert [model.rows[a].amount for a in model.order] == [
+        fresh.rows[a].amount for a in fresh.order
+    ]
+
+
+@pytest.mark.parametrize("changed", [1, FEW, FEW + 1])
+def test_few_rows_and_many_come_into_the_same_places(changed: int) -> None:
+    clock, chance = StillClock(), random.Random(changed)
+    model = fleet_model(2 * FEW, clock)
+    model.set_sort(SortKey.CHANGE)
+    for account in chance.sample(list(model.rows), changed):
+        view = model.rows[account].view
+        model.apply(patch_of([edit(view, change_1h=Amount(chance.randrange(-9, 9)))]))
+    assert model.arrange()
+    kept = list(model.order)
+    model.set_sort(SortKey.CHANGE)  # all keys made and all rows sorted anew
+    assert kept == model.order
+
+
+def test_a_cursor_that_moves_between_two_slices_puts_the_move_off() -> None:
+    clock = StillClock()
+    model = fleet_model(2 * SLICE, clock)
+    model.set_sort(SortKey.BALANCE)
+    last = next(a for a in reversed(model.order) if model.rows[a].amount is not None)
+    before = model.order
+    model.apply(patch_of([moved(model.rows[last].view, 10**30)]))
+    arranging = model.arranging()
+    next(arranging)
+    model.cursor_moved()
+    assert list(arranging) == []
+    assert model.order is before
+    clock.advance(1.1)
+    assert model.arrange()
+    assert model.order[0] == last
+
+
+@pytest.mark.parametrize("meanwhile", ["sort", "filter", "freeze", "removal"])
+def test_what_an_operator_does_between_two_slices_stands(meanwhile: str) -> None:
+    clock = StillClock()
+    model = fleet_model(2 * SLICE, clock)
+    model.set_filter("-chain:tron")
+    moving = model.order[7]
+    model.apply(patch_of([edit(model.rows[moving].view, severity=Severity.PROBLEM)]))
+    arranging = model.arranging()
+    next(arranging)
+    match meanwhile:
+        case "sort":
+            model.set_sort(SortKey.AGENT)
+        case "filter":
+            model.set_filter("chain:tron")
+        case "freeze":
+            model.set_frozen(True)
+        case "removal":
+            model.apply(StatePatch(3, NOW_MS, removed=(moving,)))
+    stands = list(model.order)
+    list(arranging)
+    if meanwhile == "freeze":
+        assert model.order == stands
+        model.set_frozen(False)
+    fresh = FleetModel(clock)
+    fresh.set_filter(model.query.text)
+    fresh.set_sort(model.sort)
+    views = tuple(row.view for row in model.rows.values())
+    fresh.load(edit(fleet_state(2 * SLICE), balances=views))
+    assert model.order == fresh.order
+
+
+def test_ages_are_as_of_the_tick_until_the_next_one() -> None:
+    clock = StillClock()
+    model = fleet_model(10, clock)
+    row = next(row for row in model.rows.values() if row.chain == "base" and not row.view.error)
+    assert not row.is_stale(model.now_ms)
+    clock.advance(600)
+    assert not row.is_stale(model.now_ms)
+    model.tick()
+    assert row.is_stale(model.now_ms)

@@ -243,6 +243,32 @@ async def test_an_age_appears_after_two_intervals_and_is_written_then_only(
         assert desk.lines[1][:-1].rstrip().endswith("1m")
 
 
+async def test_a_key_late_in_a_tick_repaints_the_two_lines_it_touched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with desk_of(size=(120, 40)) as desk:
+        desk.model.set_filter("-chain:tron -age>1m")
+        desk.table.sync()
+        await desk.settle()
+        desk.model.set_frozen(True)
+        asked: list[Region] = []
+        refresh = desk.table.refresh
+
+        def watching(*regions: Region, **options: Any) -> FleetTable:
+            asked.extend(regions or [desk.table.size.region])
+            return refresh(*regions, **options)
+
+        monkeypatch.setattr(desk.table, "refresh", watching)
+        desk.clock.advance(120)  # every row on screen is old by now; the next tick will say so
+        await desk.press("j")
+        assert {region.y for region in asked} == {1, 2}
+        assert desk.lines[1][:-1].rstrip().endswith("live")
+        asked.clear()
+        await desk.take(StatePatch(2, NOW_MS))
+        assert len({region.y for region in asked}) > 20
+        assert desk.lines[1][:-1].rstrip().endswith("2m")
+
+
 async def test_a_thousand_changes_repaint_only_changed_visible_regions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
