@@ -137,7 +137,7 @@ def found(plan: RestorePlan, now_ms: int, signs: text.Glyphs) -> Words:
         (f"ledger: {text.safe(plan.ledger)}\n", DIM),
     ]  # fmt: skip
     if plan.newer:
-        ids = ", ".join(text.safe(each)[:13] for each in plan.newer[:3])
+        ids = ", ".join(_id_in(each) for each in plan.newer[:3])
         more = f" and {text.count(len(plan.newer) - 3)} more" if len(plan.newer) > 3 else ""
         words.append((f"{signs.warning} newer backups are known: {ids}{more}\n", WARNING))
     for each in plan.warnings:
@@ -150,6 +150,12 @@ def found(plan: RestorePlan, now_ms: int, signs: text.Glyphs) -> Words:
     words.append((f"+{text.count(added)} added  ~{text.count(changed)} changed  "
                   f"-{text.count(removed)} removed", "bold"))  # fmt: skip
     return words
+
+
+def _id_in(name: str) -> str:
+    """The first digits of a backup's id, given as it is or in a file's name."""
+    parts = name.split("-", 3)
+    return text.safe(parts[-1] if name.startswith("wallet-backup-") else name)[:13]
 
 
 def _seed(fingerprint: str) -> str:

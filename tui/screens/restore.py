@@ -15,6 +15,7 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Button, Input, Static
+from textual.widgets.input import Selection
 
 from tui import backup_words, backups, restore_words, text
 from tui.restoring import Restoring, Step
@@ -223,7 +224,9 @@ class RestoreScreen(DeskScreen):
         if not self.is_attached or self.walk.step is not Step.PICK or self.walk.busy:
             return
         if not self.walk.found:
-            self.set_focus(self.query_one("#restore-source"))
+            field = self.query_one("#restore-source", Input)
+            self.set_focus(field)
+            field.selection = Selection(0, len(field.value))  # another place takes its room
         elif self._begin_on:
             backup, self._begin_on = self._begin_on, ""
             self.query_one("#restore-list", ListTable).move_to(backup)

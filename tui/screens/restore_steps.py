@@ -35,6 +35,7 @@ def parts(signs: text.Glyphs) -> Iterator[Widget]:
                 placeholder="a destination, or the path of a file or folder",
                 id="restore-source",
                 compact=True,
+                select_on_focus=False,
             ),
             classes="dialog-field",
         ),
