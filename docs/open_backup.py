@@ -40,6 +40,7 @@ KEYS = {
     "threshold": ("peer", "token"),
     "checkpoint": ("part",),
     "pair": ("peer", "token"),
+    "settlement": ("peer", "token", "direction"),
 }
 RANKS = list(KEYS)  # the order of the kinds
 

@@ -53,10 +53,10 @@ def standing(view: BackupsView | None, now_ms: int) -> Standing | None:
     last = f" {text.age(now_ms - view.last_ms)}" if view.last_ms else ""
     if view.off:
         return Standing("off", Tone.WARNING)
-    if backups.is_failing(view):
+    if backups.is_failing(view) or " failed " in view.trouble:
         return Standing(f"failing{last}", Tone.PROBLEM)
     if view.trouble:
-        word = "overdue" if "overdue" in view.trouble.lower() else "trouble"
+        word = "overdue" if " was due " in view.trouble else "trouble"
         return Standing(f"{word}{last}", Tone.WARNING)
     if not view.last_ms:
         return Standing("none yet", Tone.WARNING)
@@ -146,7 +146,7 @@ def detail(backup: BackupView, now_ms: int, signs: text.Glyphs, *, roomy: bool) 
         return words
     words.append((f"{facts[0][1]}{dot}{facts[1][1]}\n", DIM))
     words.append((_chain_words(backup), DIM if backup.chain else PROBLEM))
-    words.append((f"{dot}seed {facts[2][1]}", DIM))
+    words.append((f"{dot}seed {text.elide(facts[2][1], 21, signs.cut)}", DIM))
     for copy in sorted(backup.copies, key=lambda each: not each.error)[:2]:
         words += [("\n", ""), *copy_words(copy, now_ms, signs)]
     return words

@@ -181,6 +181,48 @@ def _stopped(record: EventRecord) -> tuple[str, Tone]:
     return _field(record, "reason"), Tone.PLAIN
 
 
+def _backed_up(record: EventRecord) -> tuple[str, Tone]:
+    size, kind = text.size(_number(record, "size")), _field(record, "backupType")
+    said = f"{kind} backup, {text.count(_number(record, 'wallets'))} wallets in {size}"
+    said += f", at {_names(record, 'destinations') or 'no destination yet'}"
+    missing = _names(record, "missing")
+    if missing:
+        return f"{said}; still to get it: {missing}", Tone.WARNING
+    return said, Tone.OK
+
+
+def _not_backed_up(record: EventRecord) -> tuple[str, Tone]:
+    what = {"deliver": "not delivered", "verify": "not proven", "drill": "drill failed"}.get(
+        _field(record, "operation"), "not made"
+    )
+    return f"backup {what}: {_field(record, 'reason')}", Tone.PROBLEM
+
+
+def _restored(record: EventRecord) -> tuple[str, Tone]:
+    wallets = text.count(_number(record, "wallets"))
+    if record.payload.get("undo"):
+        return f"the state before the last restore is back, {wallets} wallets", Tone.OK
+    return f"{wallets} wallets restored; the state before is kept", Tone.OK
+
+
+def _not_restored(record: EventRecord) -> tuple[str, Tone]:
+    stage = {"plan": "dry run"}.get(_field(record, "stage"), _field(record, "stage"))
+    return f"{stage}: {_field(record, 'reason')}; nothing was changed", Tone.PROBLEM
+
+
+def _mismatch(record: EventRecord) -> tuple[str, Tone]:
+    expected, actual = (
+        text.exact(_number(record, name), 0) for name in ("expectedBalance", "actualBalance")
+    )
+    where = f"{text.symbol(_field(record, 'token'))} on {_field(record, 'chain')}"
+    return f"{where}: the backup says {expected}, the chain {actual}", Tone.WARNING
+
+
+def _names(record: EventRecord, name: str) -> str:
+    found = record.payload.get(name)
+    return ", ".join(text.safe(str(each)) for each in found) if isinstance(found, list) else ""
+
+
 _TITLES: Mapping[str, str] = {
     "AGENT_BALANCE_CHANGED": "balance",
     "AGENT_BALANCE_REVERTED": "reverted",
@@ -202,6 +244,11 @@ _TITLES: Mapping[str, str] = {
     "ALERT_CLOSED": "alert over",
     "ALERT_ACKNOWLEDGED": "alert ack",
     "ALERT_SILENCED": "silenced",
+    "BACKUP_CREATED": "backup",
+    "BACKUP_FAILED": "no backup",
+    "RESTORE_COMPLETED": "restored",
+    "RESTORE_FAILED": "no restore",
+    "WALLET_BALANCE_MISMATCH": "drift",
 }
 
 _TELLERS: Mapping[str, Callable[[EventRecord], tuple[str, Tone]]] = {
@@ -225,4 +272,9 @@ _TELLERS: Mapping[str, Callable[[EventRecord], tuple[str, Tone]]] = {
     "ALERT_CLOSED": _closed,
     "ALERT_ACKNOWLEDGED": _answered,
     "ALERT_SILENCED": _answered,
+    "BACKUP_CREATED": _backed_up,
+    "BACKUP_FAILED": _not_backed_up,
+    "RESTORE_COMPLETED": _restored,
+    "RESTORE_FAILED": _not_restored,
+    "WALLET_BALANCE_MISMATCH": _mismatch,
 }

@@ -39,6 +39,8 @@ class DeskOptions(msgspec.Struct, frozen=True):
     engine says."""
     demo: bool = False
     """The engine is simulated, and the screen says so from its first paint."""
+    hint: str = ""
+    """What opens the backups, where that is no secret: the demo's password."""
     keymap: Mapping[str, str] = MappingProxyType({})
     """Binding id to key or comma-separated keys, from `[keys]`."""
     filter: str = ""

@@ -102,8 +102,8 @@ def pick_hint(backup: BackupView | None, ledger: str) -> Words:
     return [*words, (LEDGER_WORDS[ledger], DIM), (" (l changes it)", DIM)]
 
 
-def chosen(backup: BackupView, source: str, ledger: str, now_ms: int) -> Words:
-    """The backup that is to be unlocked."""
+def chosen(backup: BackupView, source: str, ledger: str, now_ms: int, hint: str = "") -> Words:
+    """The backup that is to be unlocked; `hint` says what opens it where that is no secret."""
     age = text.age(now_ms - backup.created_ms)
     archives = "" if backup.chain <= 1 else f", a chain of {backup.chain} archives"
     return [
@@ -111,31 +111,38 @@ def chosen(backup: BackupView, source: str, ledger: str, now_ms: int) -> Words:
         (f"from {text.safe(source)}\n", DIM),
         (f"made {text.moment(backup.created_ms)} UTC, {age} ago; "
          f"{text.count(backup.wallets)} wallets in {text.size(backup.size)}{archives}\n", ""),
-        (f"seed {text.safe(backup.seed_fingerprint) or 'none in it'}\n", DIM),
+        (f"seed {_seed(backup.seed_fingerprint)}\n", DIM),
         (f"{LEDGER_WORDS[ledger]}\n\n", DIM),
         ("The password or the recovery key opens it. It is then decrypted and proven beside the "
          "state in use, which does not change.", ""),
+        (f"\n{hint}" if hint else "", "$accent"),
     ]  # fmt: skip
 
 
 def found(plan: RestorePlan, now_ms: int, signs: text.Glyphs) -> Words:
     """What the dry run proved."""
     backup = plan.backup
-    watched = f" and {text.count(plan.watch_only)} watch-only" if plan.watch_only else ""
+    watched = f", {text.count(plan.watch_only)} of them watch-only" if plan.watch_only else ""
+    if plan.watch_only == plan.wallets:
+        watched = ", all watch-only" if plan.wallets else ""
     chain = f", a chain of {len(plan.chain)} archives" if len(plan.chain) > 1 else ""
     words: Words = [
         (f"{backup_words.name(backup)}", "bold"),
         (f", {text.age(now_ms - backup.created_ms)} old{chain}: "
          f"{text.count(plan.wallets)} wallets{watched}\n", ""),
-        (f"{signs.ok} {text.count(plan.addresses)} addresses derived again, all equal", OK),
-        (f" {signs.dot} seed {text.safe(plan.seed_fingerprint) or 'none'}\n", DIM),
+        (f"{signs.ok} {text.count(plan.addresses)} addresses derived again, all equal", OK)
+        if plan.addresses
+        else ("no address is the seed's: there is none to derive again", DIM),
+        (f" {signs.dot} seed {_seed(plan.seed_fingerprint)}\n", DIM),
         (f"ledger: {text.safe(plan.ledger)}\n", DIM),
     ]  # fmt: skip
     if plan.newer:
         ids = ", ".join(text.safe(each)[:13] for each in plan.newer[:3])
         more = f" and {text.count(len(plan.newer) - 3)} more" if len(plan.newer) > 3 else ""
         words.append((f"{signs.warning} newer backups are known: {ids}{more}\n", WARNING))
-    words += [(f"{signs.warning} {text.safe(each)}\n", WARNING) for each in plan.warnings]
+    for each in plan.warnings:
+        if not (plan.newer and " newer backup" in each):  # they were just named
+            words.append((f"{signs.warning} {text.safe(each)}\n", WARNING))
     added, changed, removed = (
         sum(getattr(change, name) for change in plan.changes)
         for name in ("added", "changed", "removed")
@@ -143,6 +150,11 @@ def found(plan: RestorePlan, now_ms: int, signs: text.Glyphs) -> Words:
     words.append((f"+{text.count(added)} added  ~{text.count(changed)} changed  "
                   f"-{text.count(removed)} removed", "bold"))  # fmt: skip
     return words
+
+
+def _seed(fingerprint: str) -> str:
+    """Both ends of a fingerprint."""
+    return text.elide(text.safe(fingerprint), 21) or "none in it"
 
 
 def change_item(change: RestoreChange) -> Item:

@@ -19,6 +19,7 @@ import msgspec
 from textual.pilot import Pilot
 
 from core.api import EngineApi
+from core.demo.cast import PASSWORD
 from core.model import Clock
 from tui.app import BursarApp
 from tui.options import DeskOptions
@@ -31,13 +32,20 @@ SETTLE_S = 0.4
 """Workers (trends, history) have this long after the keys before the picture is taken."""
 
 
+def _typed(words: str) -> tuple[str, ...]:
+    """The keys that type these words."""
+    return tuple("space" if letter == " " else letter for letter in words)
+
+
 class Shot(NamedTuple):
-    """One picture: the file's name, the terminal's size, a theme, and keys to press before."""
+    """One picture: its name, the terminal's size, a theme, keys to press before, and how long
+    their work is given."""
 
     name: str
     size: tuple[int, int] = (120, 36)
     theme: str = ""
     keys: tuple[str, ...] = ()
+    rest_s: float = SETTLE_S
 
 
 SHOTS = (
@@ -50,6 +58,8 @@ SHOTS = (
     Shot("settlement", (160, 44), keys=("2",)),
     Shot("ledger", (160, 44), keys=("3",)),
     Shot("ledger-transfers", keys=("3", "enter")),
+    Shot("backups", (160, 44), keys=("4",)),
+    Shot("restore", keys=("4", "R", "enter", *_typed(PASSWORD), "enter"), rest_s=6.0),
     Shot("endpoints", keys=("5",)),
     Shot("events", keys=("6",)),
     Shot("palette", keys=("colon",)),
@@ -71,7 +81,7 @@ async def take(
             await pilot.press(key)
             await pilot.pause()
         if shot.keys:
-            await pilot.pause(SETTLE_S)
+            await pilot.pause(shot.rest_s)
         app.clear_notifications()
         await pilot.pause()
         return stable(app.export_screenshot(title="bursar"))

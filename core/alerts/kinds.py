@@ -114,6 +114,8 @@ def _runway(rule: Rule, fact: BalanceFact) -> Judgement:
     if view.runway_sure not in {"fair", "good"}:
         return _BETWEEN
     words = f"{fact.asset.symbol} on {view.chain} reaches its floor in {_duration(view.runway_s)}"
+    if view.runway_s <= 0:
+        words = f"{fact.asset.symbol} on {view.chain} is at its floor or below, and falls"
     if view.runway_s < rule.level:
         return Judgement(Level.CROSSED, words)
     return Judgement(Level.CLEAR, words) if view.runway_s >= rule.clear else _BETWEEN
@@ -159,7 +161,7 @@ def _chain(levels: dict[str, Level]) -> Callable[[Rule, ChainState], Judgement]:
 def _settlement(rule: Rule, fact: SettlementObservation) -> Judgement:
     """A payment that is still under way and not stuck may be one whose age is not known yet."""
     if fact.stuck:
-        paid = "" if fact.amount is None else f" of {fact.amount} {fact.token}"
+        paid = "" if fact.amount is None else f" of {fact.amount:,} {fact.token}"
         reason = f": {fact.reason}" if fact.reason else ""
         who = "from" if fact.direction == "receivable" else "to"
         return Judgement(Level.CROSSED, f"a payment{paid} {who} {fact.peer} is stuck{reason}")
@@ -248,6 +250,8 @@ KINDS: dict[RuleKind, Kind] = {
 def _duration(seconds: int) -> str:
     """Two units, as an operator says it: `2d4h`, `3h50m`, `12m`."""
     minutes = seconds // 60
+    if minutes < 1:
+        return "less than a minute"
     if minutes >= 24 * 60:
         return f"{minutes // 1440}d{minutes % 1440 // 60}h"
     return f"{minutes // 60}h{minutes % 60:02d}m" if minutes >= 60 else f"{minutes}m"

@@ -93,7 +93,7 @@ def settlement_of(view: SettlementPairView) -> SettlementObservation:
         stuck=view.stuck,
         amount=view.amount if view.state == "SETTLEMENT_IN_PROGRESS" else None,
         since_ms=view.since_ms,
-        reason=view.trouble or view.reason,
+        reason=view.trouble,  # why it was begun is no reason why it is stuck
     )
 
 

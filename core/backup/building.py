@@ -31,13 +31,14 @@ from core.backup.records import (
     Record,
     Seed,
     Setting,
+    Settlement,
     Threshold,
     Wallet,
     WalletArchive,
 )
 from core.ledger.checkpoint import write_checkpoint
 from core.model import ChainKind, WalletState
-from core.store.protocol import StoredThreshold
+from core.store.protocol import SettlementRow, StoredThreshold
 from core.store.whole import (
     AddressRow,
     AgentRow,
@@ -130,6 +131,7 @@ class _Builder:
         )
         checkpoint = self._checkpoint()
         writer.put_pairs((r.peer, r.token) for r in self._each(PairName))
+        writer.put_settlements(map(_settlement, self._each(Settlement)))
         if self._ahead is not None:
             raise ChainError("The backup's records are out of order.")
         counts = {kind: count for kind, count in self._counts.items() if count}
@@ -247,6 +249,28 @@ def _limit(record: LimitEntry) -> LimitRow:
         record.contract,
         None if record.floor is None else int(record.floor),
         None if record.target is None else int(record.target),
+    )
+
+
+def _settlement(record: Settlement) -> SettlementRow:
+    return SettlementRow(
+        peer=record.peer,
+        token=record.token,
+        direction=record.direction,
+        version=int(record.version),
+        epoch=int(record.epoch),
+        attempt=int(record.attempt),
+        armed=record.armed,
+        told=record.told,
+        key=record.idempotency_key,
+        amount=None if record.amount is None else int(record.amount),
+        begun_by=record.begun_by,
+        delivered=record.delivered,
+        retry_ms=int(record.retry_ms),
+        changed_ms=int(record.changed_ms),
+        reason=record.reason,
+        settled_ms=int(record.settled_ms),
+        settled_amount=None if record.settled_amount is None else int(record.settled_amount),
     )
 
 

@@ -18,6 +18,7 @@ from core.backup.records import (
     Lifecycle,
     Position,
     Setting,
+    Settlement,
     WalletArchive,
     digest,
     position,
@@ -27,7 +28,9 @@ _EXAMPLES = 3
 # Settings are compared in words, the ledger as a whole.
 _LEFT_OUT = (Setting.RANK, LedgerCheckpoint.RANK)
 # What moves by itself while an operator looks at a dry run; agents come to life and are archived.
-_MOVING = frozenset(KIND_NAMES[kind.RANK] for kind in (Balance, Lifecycle, WalletArchive))
+_MOVING = frozenset(
+    KIND_NAMES[kind.RANK] for kind in (Balance, Lifecycle, WalletArchive, Settlement)
+)
 _CHANGING = KIND_NAMES[AgentEntry.RANK]
 
 

@@ -28,6 +28,7 @@ from core.backup.records import (
     PairName,
     Seed,
     Setting,
+    Settlement,
     Threshold,
     Volume,
     Wallet,
@@ -38,7 +39,7 @@ from core.config import Settings, portable
 from core.ledger.checkpoint import Checkpoint
 from core.ledger.types import LedgerDamaged
 from core.model import WalletState
-from core.store.protocol import StoredThreshold
+from core.store.protocol import SettlementRow, StoredThreshold
 from core.store.whole import AgentRow, BalanceRow, LifecycleRow, WholeReader
 from core.wallets import private_files
 from core.wallets.accounts import Accounts, read_accounts
@@ -74,6 +75,7 @@ def read_installation(
             _records(reader, checkpoint, settings, seed, accounts),
             reader.address_count(),
             seed.fingerprint if seed else None,
+            reader.row_count(),
         )
 
 
@@ -161,6 +163,8 @@ def _records(
         )
     for peer, token in reader.pairs():
         yield PairName(peer=peer, token=token)
+    for settlement in reader.settlements():
+        yield _settlement(settlement)
 
 
 def setting_records(settings: Settings) -> list[Setting]:
@@ -257,6 +261,28 @@ def _threshold(row: StoredThreshold) -> Threshold:
         token=row.token,
         threshold=Whole(row.level) if is_amount else None,
         level="" if is_amount else row.level,
+    )
+
+
+def _settlement(row: SettlementRow) -> Settlement:
+    return Settlement(
+        peer=row.peer,
+        token=row.token,
+        direction=row.direction,
+        version=Whole(row.version),
+        epoch=Whole(row.epoch),
+        attempt=Whole(row.attempt),
+        armed=row.armed,
+        told=row.told,
+        idempotency_key=row.key,
+        amount=_whole(row.amount),
+        begun_by=row.begun_by,
+        delivered=row.delivered,
+        retry_ms=Whole(row.retry_ms),
+        changed_ms=Whole(row.changed_ms),
+        reason=row.reason,
+        settled_ms=Whole(row.settled_ms),
+        settled_amount=_whole(row.settled_amount),
     )
 
 

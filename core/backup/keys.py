@@ -11,11 +11,9 @@ import hmac
 import os
 from collections.abc import Sequence
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
 from core.backup.errors import KeySlotError, WrongKeyError
 from core.wallets import slots as key_slots
+from core.wallets.ciphers import hkdf_sha256
 from core.wallets.secrets import Opener, Password, RecoveryKey, SecretBytes
 from core.wallets.slots import KEY_BYTES, Argon2Parameters, Slot
 
@@ -67,7 +65,7 @@ def check_slots(slots: Sequence[Slot]) -> None:
         raise KeySlotError(str(error)) from error
 
 
-def file_key(key: SecretBytes, salt: bytes, archive_id: str) -> bytes:
+def file_key(key: SecretBytes, salt: bytes, archive_id: str) -> SecretBytes:
     """The key of one archive's chunks: HKDF-SHA256 (RFC 5869) of the backup key."""
     return _hkdf(key, salt, b"bursar archive\0" + archive_id.encode())
 
@@ -76,7 +74,7 @@ def slots_tag(key: SecretBytes, archive_id: str, slots_json: bytes) -> str:
     """HMAC-SHA256 over the slots as they stand in a header, hex: a flipped bit in one way to
     unlock is noticed by those who came another way."""
     mac_key = _hkdf(key, b"", b"bursar slots\0" + archive_id.encode())
-    return hmac.digest(mac_key, slots_json, "sha256").hex()
+    return hmac.digest(mac_key.reveal(), slots_json, "sha256").hex()
 
 
 def _context(install_id: str) -> bytes:
@@ -84,5 +82,5 @@ def _context(install_id: str) -> bytes:
     return b"backup " + install_id.encode()
 
 
-def _hkdf(key: SecretBytes, salt: bytes, info: bytes) -> bytes:
-    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=salt, info=info).derive(key.reveal())
+def _hkdf(key: SecretBytes, salt: bytes, info: bytes) -> SecretBytes:
+    return hkdf_sha256(key, salt, info, KEY_BYTES)

@@ -93,7 +93,6 @@ class Maker:
         note = ""
         if wanted is BackupType.INCREMENTAL and (note := self._uncovered(ring.install_id)):
             wanted = BackupType.FULL
-        progress.stage("reading and sealing", unit="records")
         made = await asyncio.to_thread(self._seal, ring, take, wanted, progress)
         entry = entry_of(made.sealed, self.destinations)
         await self.stock.save(entry)
@@ -109,6 +108,7 @@ class Maker:
         stock, now_ms = self.stock, self._clock.now_ms()
         try:
             with take() as found:
+                progress.stage("reading and sealing", found.about, "records")
                 counted = Snapshot(
                     _counted(found.records, progress), found.wallet_count, found.seed_fingerprint
                 )

@@ -26,11 +26,13 @@ from core.events import iso_utc
 
 class Snapshot(msgspec.Struct, frozen=True):
     """The installation at one moment: every record in order (see `records.sort_records`), and
-    how many wallets are among them. With a seed, `seed` must be among `records` too."""
+    how many wallets are among them. With a seed, `seed` must be among `records` too. `about` is
+    how many records there are, more or less, for whoever waits (0: not known)."""
 
     records: Iterable[AnyRecord]
     wallet_count: int
     seed_fingerprint: str | None = None
+    about: int = 0
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -79,8 +81,7 @@ def make(
         with create_exclusive(path) as out, StateWriter(state, archive_id) as after:
             writer = ArchiveWriter(out, header, ring.key)
             tally = _Tally()
-            for text in _lines(known, tally.count(snapshot.records), after):
-                writer.write(text)
+            writer.write_all(_lines(known, tally.count(snapshot.records), after))
             tally.check(snapshot)
             sealed = writer.finish()
             out.flush()
@@ -144,7 +145,8 @@ class _Tally:
     def count(self, records: Iterable[AnyRecord]) -> Iterator[AnyRecord]:
         """The same records, counted as they pass."""
         for record in records:
-            if isinstance(record, Wallet):
+            kind = type(record)
+            if kind is Wallet:
                 self.wallets += 1
             elif isinstance(record, Seed):
                 self.fingerprint = record.fingerprint

@@ -6,7 +6,6 @@ A copy that does not stand the proof spoils no other: each is told of by itself.
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from pathlib import Path
 
 import msgspec
@@ -71,7 +70,7 @@ async def prove(
 
 
 async def _prove_copy(maker: Maker, entry: Entry, name: str, key: SecretBytes) -> None:
-    with tempfile.TemporaryDirectory(dir=maker.stock.path, prefix="verify-") as folder:
+    with maker.stock.scratch("verify") as folder:
         path = Path(folder) / entry.name
         await maker.destinations[name].fetch(entry.name, path)
         await asyncio.to_thread(_check, path, entry, key)

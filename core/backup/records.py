@@ -19,6 +19,7 @@ from core.backup.errors import RecordError
 DIGEST_BYTES = 16
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,99}")
 _MOST_BITS = 332  # 100 digits at most
+_MOST_DIGITS = 99
 
 
 class Whole(int):
@@ -272,6 +273,33 @@ class PairName(Record, frozen=True, kw_only=True, tag="pair"):
         return (self.peer, self.token)
 
 
+class Settlement(Record, frozen=True, kw_only=True, tag="settlement"):
+    """How far settling with a peer has come; what is under way stands in the ledger, and this names
+    it. Times in ms, amounts in base units."""
+
+    RANK: ClassVar[int] = 14
+    peer: str
+    token: str
+    direction: str
+    version: Whole
+    epoch: Whole
+    attempt: Whole
+    armed: bool
+    told: str
+    idempotency_key: str
+    amount: Whole | None = None
+    begun_by: str = ""
+    delivered: bool = False
+    retry_ms: Whole = Whole(0)
+    changed_ms: Whole = Whole(0)
+    reason: str = ""
+    settled_ms: Whole = Whole(0)
+    settled_amount: Whole | None = None
+
+    def key(self) -> tuple[str, ...]:
+        return (self.peer, self.token, self.direction)
+
+
 class Gone(msgspec.Struct, frozen=True, tag_field="kind", tag="gone", forbid_unknown_fields=True):
     """Tombstone in an incremental: the parent had this record, the installation no longer does."""
 
@@ -294,6 +322,7 @@ AnyRecord = (
     | Threshold
     | LedgerCheckpoint
     | PairName
+    | Settlement
 )
 Line = AnyRecord | Gone
 
@@ -312,6 +341,7 @@ KINDS: tuple[type[Record], ...] = (
     Threshold,
     LedgerCheckpoint,
     PairName,
+    Settlement,
 )
 KIND_NAMES = tuple(str(kind.__struct_config__.tag) for kind in KINDS)
 _RANK_OF = {name: rank for rank, name in enumerate(KIND_NAMES)}
@@ -319,9 +349,10 @@ _RANK_OF = {name: rank for rank, name in enumerate(KIND_NAMES)}
 
 def _encode_whole(value: object) -> str:
     if isinstance(value, Whole):
-        if value.bit_length() > _MOST_BITS:
+        text = int.__repr__(value)
+        if len(text) > _MOST_DIGITS and value.bit_length() > _MOST_BITS:
             raise RecordError("An integer of more than 332 bits has no place in a backup.")
-        return int.__repr__(value)
+        return text
     raise NotImplementedError(f"{type(value).__name__} has no place in a backup")
 
 

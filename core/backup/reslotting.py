@@ -8,7 +8,6 @@ is taken up by the next.
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from pathlib import Path
 
 import msgspec
@@ -65,7 +64,7 @@ async def _renew(maker: Maker, entry: Entry, ring: KeyRing) -> Entry | None:
     in_spool = await asyncio.to_thread(spooled.exists)
     if not readable and not in_spool:
         raise BackupError(f"Backup {entry.id} cannot be read anywhere; it keeps its old slots.")
-    with tempfile.TemporaryDirectory(dir=maker.stock.path, prefix="rekey-") as folder:
+    with maker.stock.scratch("rekey") as folder:
         source = Path(folder) / entry.name
         if in_spool:
             source = spooled

@@ -27,7 +27,7 @@ async def write_classic(
     await stock.open((), writes=False)
     chain = stock.catalogue.chain_of(archive_id)
     ring = await asyncio.to_thread(key_source(settings).read)
-    with tempfile.TemporaryDirectory(dir=stock.path, prefix="show-") as folder:
+    with tempfile.TemporaryDirectory(prefix="bursar-show-") as folder:
         files = [await _fetched(settings, entry, Path(folder)) for entry in chain]
         await asyncio.to_thread(_write, files, ring.key, write)
 

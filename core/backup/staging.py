@@ -98,15 +98,16 @@ def stage(
     generation = folder / GENERATION
     note("decrypting", 0, 0, "")
     with ExitStack() as stack:
-        restored = stack.enter_context(RestoredChain(chain.files, chain.ring.key))
+        restored = stack.enter_context(RestoredChain(chain.files, chain.ring.key, staging=True))
         choice = choose_ledger(present, settings, ledger)
         before: Iterator[AnyRecord] = iter(())
         if present is not None:
             snapshot = stack.enter_context(read_installation(present, settings, ledger=False))
             before = iter(snapshot.records)
         comparison = Comparison(before)
+        records = restored.records() if present is None else comparison.through(restored.records())
         built = build_installation(
-            comparison.through(restored.records()),
+            records,
             generation,
             ledger=not choice.keeps,
             note=lambda kind, count: note(f"writing {kind} records", count, 0, "records"),
@@ -139,7 +140,7 @@ def compare_again(
 ) -> tuple[Difference, ...]:
     """What the staged restore would change now."""
     with ExitStack() as stack:
-        restored = stack.enter_context(RestoredChain(staged.files, staged.ring.key))
+        restored = stack.enter_context(RestoredChain(staged.files, staged.ring.key, staging=True))
         before: Iterator[AnyRecord] = iter(())
         if present is not None:
             snapshot = stack.enter_context(read_installation(present, settings, ledger=False))

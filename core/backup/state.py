@@ -42,7 +42,7 @@ class StateWriter:
         self._path = path
         self._temporary = path.with_name(f"{path.name}.tmp")
         self._check = hashlib.sha256()
-        self._frame: list[Known] = []
+        self._frame: list[tuple[Position, bytes]] = []  # as `Known` is encoded
         descriptor = os.open(
             self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
         )
@@ -64,7 +64,7 @@ class StateWriter:
 
     def add(self, position: Position, digest: bytes) -> None:
         """The next record of the archive's state."""
-        self._frame.append(Known(position, digest))
+        self._frame.append((position, digest))
         if len(self._frame) == _FRAME:
             self._flush()
 

@@ -9,6 +9,8 @@ the destinations, each of them as soon as it answers.
 from __future__ import annotations
 
 import asyncio
+import shutil
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -77,6 +79,13 @@ class Stock:
             if kept != entry.copies:  # what was to go to a place that is configured no more
                 self.save_now(msgspec.structs.replace(entry, copies=kept))
         self._tidy()
+        for left in self.path.glob("*-*"):  # scratch folders of a run that died
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+
+    def scratch(self, purpose: str) -> tempfile.TemporaryDirectory[str]:
+        """A folder for a while; what a kill leaves of it goes with the next `open`."""
+        return tempfile.TemporaryDirectory(dir=self.path, prefix=f"{purpose}-")
 
     def spooled(self, entry: Entry) -> Path:
         """Where the archive lies while it is to be sent."""

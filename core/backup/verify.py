@@ -89,12 +89,15 @@ class RestoredChain:
 
     Give the files full first. Use as a context manager; the files stay open within it, so that
     what was verified is what is read. Raises MissingParentError, ChainError, WrongKeyError,
-    DamagedArchiveError, RecordError before any record is handed out.
+    DamagedArchiveError, RecordError before any record is handed out. Who builds in a staging place
+    anyway may be `staging`: then every chunk is proven first as well, and what the records must add
+    up to as they pass, the error coming at their end.
     """
 
-    def __init__(self, files: Sequence[Path], key: SecretBytes) -> None:
+    def __init__(self, files: Sequence[Path], key: SecretBytes, *, staging: bool = False) -> None:
         self._files = files
         self._key = key
+        self._staging = staging
         self._open = ExitStack()
         self._archives: list[Archive] = []
         self.sealed: list[Sealed] = []
@@ -122,6 +125,9 @@ class RestoredChain:
 
     def records(self) -> Iterator[AnyRecord]:
         """The installation at the newest archive, in order, streamed."""
+        return self._checked() if self._staging else self._folded()
+
+    def _folded(self) -> Iterator[AnyRecord]:
         return fold([read_lines(archive) for archive in self._archives])
 
     def _prove(self) -> None:
@@ -133,7 +139,9 @@ class RestoredChain:
             self._archives.append(archive)
             self.sealed.append(archive.verify())
             self._check_parent()
-        self._check_whole()
+        if not self._staging:
+            for _ in self._checked():
+                pass
 
     def _check_parent(self) -> None:
         child = _link(self.sealed[-1])
@@ -151,18 +159,19 @@ class RestoredChain:
             )
         check_link(child, parent)
 
-    def _check_whole(self) -> None:
+    def _checked(self) -> Iterator[AnyRecord]:
         """Every record decodes and stands in order, and what the folded state must hold does."""
         wallets = 0
         fingerprint: str | None = None
         parts: list[LedgerCheckpoint] = []
-        for record in self.records():
+        for record in self._folded():
             if isinstance(record, Wallet):
                 wallets += 1
             elif isinstance(record, Seed):
                 fingerprint = record.fingerprint
             elif isinstance(record, LedgerCheckpoint):
                 parts.append(msgspec.structs.replace(record, content=b""))
+            yield record
         name = self._archives[-1].name
         if wallets != self.header.wallet_count:
             raise ChainError(

@@ -91,8 +91,10 @@ def judge(standing: Standing) -> tuple[Severity, str]:
 
 
 def duration(seconds: int) -> str:
-    """Two units, as an operator says it: `2d4h`, `3h50m`, `12m`."""
+    """Two units at most, as an operator says it: `2d4h`, `3h50m`, `12m`, `40s`."""
     minutes = seconds // 60
+    if minutes < 1:
+        return f"{seconds}s"
     if minutes >= 24 * 60:
         return f"{minutes // 1440}d{minutes % 1440 // 60}h"
     if minutes >= 60:

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from core.backup.keyring import FILE_NAME, create_key_ring, new_install_id
+from core.demo.cast import PASSWORD
 from core.model import Secret
 from core.wallets.slots import Argon2Parameters
 
-PASSWORD: Final = "a simulated fleet needs no secret"
-"""Opens the demo's backups. No secret: it is shown where a password is asked for."""
 _CHEAP: Final = Argon2Parameters(memory_kib=8 * 1024, iterations=1, lanes=1)
 _LARGE: Final = 1_000
 

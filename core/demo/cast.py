@@ -46,6 +46,9 @@ CHAINS: Final = (
     ChainPlan("tron", ChainKind.TRON, 728_126_428, block_s=3, genesis_s=1_529_891_469),
 )
 
+PASSWORD: Final = "a simulated fleet needs no secret"
+"""Opens the demo's backups. No secret: it is shown where a password is asked for."""
+
 _USDC: Final = "0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913"
 _EURC: Final = "0x60a3E35Cc302bFA44Cb288Bc5a4F316Fdb1adb42"
 _USDT: Final = "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"

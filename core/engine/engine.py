@@ -66,6 +66,7 @@ from core.engine.compose import (
     configured_assets,
 )
 from core.engine.executor import Executor
+from core.engine.heap import keep_little
 from core.engine.settling import NO_SETTLEMENTS, Settling
 from core.engine.wallet_views import wallet_views
 from core.events import Bus, EngineStarted, EngineStopped, Event, EventRecord
@@ -182,6 +183,7 @@ class Engine:
     async def start(self) -> None:
         """Take the data directory, load what is known, start the services. Raises
         DirectoryInUseError, StoreError, ConfigError; then nothing is left running."""
+        keep_little()
         try:
             await self._open()
         except BaseException:
@@ -193,7 +195,7 @@ class Engine:
     async def _open(self) -> None:
         configured_assets(self.settings)  # refuses before anything is taken
         if self.mode is not EngineMode.READ:
-            from core.engine.restoring import Restoring  # with its cryptography
+            from core.engine.restoring import Restoring
 
             self.directory.prepare()
             self.directory.acquire()
@@ -329,7 +331,7 @@ class Engine:
         self._services = asyncio.create_task(self._run_services(), name="engine")
 
     async def _open_backups(self, audit: AuditLog | None) -> Backing:
-        from core.backup.installation import read_installation  # with its cryptography
+        from core.backup.installation import read_installation
         from core.engine.backing import Backing
 
         backing = Backing(
@@ -364,7 +366,7 @@ class Engine:
         self._undo = self.directory.previous()
 
     def _open_wallets(self) -> Walleting:
-        from core.engine.walleting import Walleting  # with the seed's cryptography
+        from core.engine.walleting import Walleting
 
         return Walleting(
             self.settings.wallets,
@@ -499,6 +501,7 @@ class Engine:
             try:
                 result = await change()
             except BaseException:
+                await asyncio.to_thread(self._go_back_to, before)
                 await self._reopen_on(settings)
                 raise
             try:
@@ -506,7 +509,7 @@ class Engine:
             except (BursarError, OSError) as error:
                 log.error("the restored state cannot be used: %s", error, exc_info=error)
                 await self._owned.aclose()
-                await asyncio.to_thread(self.directory.use, before)
+                await asyncio.to_thread(self._go_back_to, before)
                 await self._reopen_on(settings)
                 raise BursarError(
                     f"The restored state cannot be used: {error}. The old one is in use again."
@@ -515,6 +518,11 @@ class Engine:
         finally:
             self._away = ""
             self._present.set()
+
+    def _go_back_to(self, generation: str) -> None:
+        """See that CURRENT names what was in use: a swap that was half told is none."""
+        if self.directory.generation().name != generation:
+            self.directory.use(generation)
 
     async def _reopen_on(self, settings: Settings) -> None:
         """Start on what CURRENT names now."""

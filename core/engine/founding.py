@@ -12,9 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from core.backup.configured import key_source
 from core.backup.errors import BackupError
 from core.backup.keyring import (
-    FILE_NAME,
     KeyRing,
     create_key_ring,
     new_install_id,
@@ -59,11 +59,8 @@ class Present(NamedTuple):
 
 def key_path(settings: Settings) -> Path | None:
     """Where the backup key lies; None where a command or a credential gives it."""
-    if settings.backup.password_command:
-        return None
-    if settings.backup.key_file:
-        return Path(settings.backup.key_file).expanduser()
-    return settings.data_path / FILE_NAME
+    source = key_source(settings)
+    return None if source.fixed else source.path
 
 
 def look(settings: Settings) -> Present:
@@ -113,7 +110,7 @@ async def _make(
             action, "operator", subject, {"recoveryKey": wanted.recovery is not None}
         )
         await vault.create(wanted.seed, password, wanted.recovery)
-    except BursarError:
+    except BaseException:
         if is_new and path is not None and not vault.path.exists():
             with suppress(OSError):  # the reason above is the one to tell
                 path.unlink()

@@ -81,6 +81,8 @@ class EmbeddedLedger:
         self._writer: Writer | None = None
         self._journal: Journal | None = None
         self._keeper: asyncio.Task[None] | None = None
+        # Kept, because `get_running_loop` is a system call on each commit.
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._submitted = self._synced = 0  # tickets
         self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._rotation: asyncio.Future[int] | None = None
@@ -119,7 +121,7 @@ class EmbeddedLedger:
         damaged ledger is left as it was found."""
         if self._writer is not None:
             return
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         try:
             recovered, journal = await asyncio.to_thread(self._load)
         except OSError as error:
@@ -258,7 +260,8 @@ class EmbeddedLedger:
 
     def _written(self) -> asyncio.Future[None]:
         """Done once everything submitted so far is on the disk."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        assert self._loop is not None
+        waiter: asyncio.Future[None] = self._loop.create_future()
         self._waiters.append((self._submitted, waiter))
         return waiter
 
@@ -273,7 +276,10 @@ class EmbeddedLedger:
             await asyncio.sleep(0)
 
     def _acknowledge(self, writer: Writer) -> None:
-        self._synced = ticket = writer.take()
+        ticket = writer.take()
+        if ticket == self._synced:
+            return
+        self._synced = ticket
         self._last_sync_ms = self._clock.now_ms()
         waiters = self._waiters
         while waiters and waiters[0][0] <= ticket:

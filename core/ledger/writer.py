@@ -53,6 +53,7 @@ class Writer:
         self.records = 0  # how many records, so fdatasyncs, since the start
         self._loops_end, self._threads_end = socket.socketpair()
         self._loops_end.setblocking(False)
+        self._threads_end.setblocking(True)  # whatever the process's default time-out is
         self._thread = threading.Thread(target=self._run, name="ledger-journal", daemon=True)
 
     def start(self) -> None:

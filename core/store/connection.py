@@ -126,6 +126,17 @@ class Database:
             raise StoreError(f"{self.path}: cannot {what}: the store is closed")
         return await self._run(self._reader, what, lambda connection: _snapshot(connection, work))
 
+    async def read_all(self, what: str, work: Work[T]) -> T:
+        """`read` for a walk over everything, whose pages are not needed again soon."""
+
+        def walk(connection: sqlite3.Connection) -> T:
+            try:
+                return work(connection)
+            finally:
+                connection.execute("PRAGMA shrink_memory")
+
+        return await self.read(what, walk)
+
     async def _run(self, connection: _Connection, what: str, work: Work[T]) -> T:
         try:
             return await connection.run(work)

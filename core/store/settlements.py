@@ -7,7 +7,7 @@ monitors that saw the same crossing one writes, and one event reports it.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -34,6 +34,23 @@ def settlements(
         for key in only
     )
     return [_row(row) for row in found if row is not None]
+
+
+def insert_settlements(connection: sqlite3.Connection, rows: Iterable[SettlementRow]) -> None:
+    """Write rows as they are given into a table that has none of them."""
+    connection.executemany(
+        f"INSERT INTO settlements ({_COLUMNS})"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            (
+                row.peer, row.token, row.direction, row.version, row.epoch, row.attempt, row.armed,
+                row.told, row.key, None if row.amount is None else str(row.amount), row.begun_by,
+                row.delivered, row.retry_ms, row.changed_ms, row.reason, row.settled_ms,
+                None if row.settled_amount is None else str(row.settled_amount),
+            )
+            for row in rows
+        ),
+    )  # fmt: skip
 
 
 def change_settlement(connection: sqlite3.Connection, row: SettlementRow) -> bool:

@@ -91,7 +91,7 @@ class SqliteStore:
         )
 
     async def registry(self) -> Registry:
-        return await self._database.read("read the registry", registered.registry)
+        return await self._database.read_all("read the registry", registered.registry)
 
     async def add_wallets(
         self, wallets: Sequence[NewWallet], events: Sequence[Event], now_ms: int
@@ -185,7 +185,7 @@ class SqliteStore:
     # balances
 
     async def balances(self) -> list[StoredBalance]:
-        return await self._database.read("read balances", current.balances)
+        return await self._database.read_all("read balances", current.balances)
 
     async def claim(
         self,

@@ -20,8 +20,9 @@ import msgspec
 from core.events import Event
 from core.model import ChainKind, WalletState, human
 from core.store import events as outbox
+from core.store import settlements as settling
 from core.store.history import pack_amount, unpack_amount
-from core.store.protocol import NewAsset, StoredThreshold, StoreError
+from core.store.protocol import NewAsset, SettlementRow, StoredThreshold, StoreError
 from core.store.registry import asset_key, case_folded
 from core.store.schema import SCHEMA_VERSION, check_header, migrate, refuse_newer, schema_version
 
@@ -174,6 +175,11 @@ class WholeReader:
         [(count,)] = self._rows("SELECT count(*) FROM wallet_addresses")
         return int(count)
 
+    def row_count(self) -> int:
+        """How many rows all of it gives, but for the few that do not grow with the fleet."""
+        [(balances,)] = self._rows("SELECT count(*) FROM wallet_balances")
+        return 2 * self.agent_count() + self.address_count() + int(balances)
+
     def agent_count(self) -> int:
         """How many rows `agents` gives."""
         [(count,)] = self._rows("SELECT count(*) FROM wallets")
@@ -294,6 +300,14 @@ class WholeReader:
         """Names of the ledger's pairs, in order."""
         for row in self._rows("SELECT peer, token FROM pairs ORDER BY peer, token"):
             yield row[0], row[1]
+
+    def settlements(self) -> list[SettlementRow]:
+        """How far settling has come, by peer, token, direction."""
+        try:
+            rows = settling.settlements(self._db)
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: cannot be read: {error}") from error
+        return sorted(rows, key=lambda row: (row.peer, row.token, row.direction))
 
     def _rows(self, statement: str, values: Any = ()) -> Iterator[tuple[Any, ...]]:
         try:
@@ -503,6 +517,13 @@ class WholeWriter:
     def put_pairs(self, rows: Iterable[tuple[str, str]]) -> None:
         """Write the names of the ledger's pairs."""
         self._many("INSERT OR IGNORE INTO pairs (peer, token) VALUES (?, ?)", rows)
+
+    def put_settlements(self, rows: Iterable[SettlementRow]) -> None:
+        """Write how far settling has come."""
+        try:
+            settling.insert_settlements(self._db, rows)
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
 
     def put_next_index(self, fingerprint: str, next_index: int) -> None:
         """Write the first index of a seed that may be handed out."""

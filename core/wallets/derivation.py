@@ -68,6 +68,7 @@ class Deriver:
             (key.kind, Template.parse(key.template).account): key.xpub for key in accounts.keys
         }
         self._parents: dict[tuple[ChainKind, tuple[int, ...]], Parent] = {}
+        self._heads: dict[tuple[ChainKind, str], Parent] = {}
 
     def derive(self, kind: ChainKind, index: int) -> Derived:
         """The address of a new agent. Raises DerivationError."""
@@ -79,12 +80,29 @@ class Deriver:
     def address_at(self, kind: ChainKind, path: str) -> str:
         """The address at a path that was stored with a wallet. Raises DerivationError, and
         AccountsError where the path begins with no account whose key is kept here."""
+        return _address(kind, *self._at(kind, path))
+
+    def lies_at(self, kind: ChainKind, path: str, address: str) -> bool:
+        """Whether the address, in its normal form, is the one at that path. For EVM the account is
+        compared: its letters' case is a checksum, and costs as much again. Raises as
+        `address_at`."""
+        parent, index = self._at(kind, path)
+        if kind is ChainKind.EVM:
+            return "0x" + _account(parent, index).hex() == address.lower()
+        return _address(kind, parent, index) == address
+
+    def _at(self, kind: ChainKind, path: str) -> tuple[Parent, int]:
+        """The parent and the index that a path names."""
+        head, _, last = path.rpartition("/")
+        parent = self._heads.get((kind, head))
+        if parent is not None and last.isascii() and last.isdecimal():
+            return parent, int(last)
         steps = parse_path(path)
         hardened = max((n for n, step in enumerate(steps, 1) if step >= HARDENED), default=0)
         if hardened == len(steps):
             raise DerivationError(f"{path!r} ends in no index; an xpub gives no address there.")
-        parent = self._parent(kind, steps[:hardened], steps[hardened:-1])
-        return _address(kind, parent, steps[-1])
+        parent = self._heads[kind, head] = self._parent(kind, steps[:hardened], steps[hardened:-1])
+        return parent, steps[-1]
 
     def _parent(self, kind: ChainKind, account: tuple[int, ...], public: tuple[int, ...]) -> Parent:
         parent = self._parents.get((kind, account + public))
@@ -141,6 +159,8 @@ def _each(items: Iterable[T], work: Callable[[T], R]) -> list[R]:
 def mismatch_of(deriver: Deriver, claim: Claim) -> Mismatch | None:
     """What is wrong with a claim, None where it holds."""
     try:
+        if deriver.lies_at(claim.kind, claim.path, claim.address):
+            return None
         derived = deriver.address_at(claim.kind, claim.path)
         if derived == parse_address(claim.kind, claim.address):
             return None
@@ -150,13 +170,21 @@ def mismatch_of(deriver: Deriver, claim: Claim) -> Mismatch | None:
 
 
 def _address(kind: ChainKind, parent: Parent, index: int) -> str:
+    if kind is ChainKind.XRPL:
+        return xrpl_address(hash160(_point(parent, index).format()))
+    account = _account(parent, index)
+    return tron_address(account) if kind is ChainKind.TRON else _checksum(account)
+
+
+def _account(parent: Parent, index: int) -> bytes:
+    """The 20 bytes of an EVM or TRON account."""
+    return _keccak_of(_point(parent, index))[-20:]
+
+
+def _point(parent: Parent, index: int) -> PublicKey:
     if not 0 <= index < HARDENED:
         raise DerivationError(f"Index {index} is outside 0 to {HARDENED - 1}.")
-    point, _ = parent.child(index)
-    if kind is ChainKind.XRPL:
-        return xrpl_address(hash160(point.format()))
-    account = _keccak_of(point)[-20:]
-    return tron_address(account) if kind is ChainKind.TRON else _checksum(account)
+    return parent.child(index)[0]
 
 
 def _checksum(account: bytes) -> str:

@@ -13,13 +13,9 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from core.model import BursarError
+from core.wallets.ciphers import AesGcm, ForgedError, argon2id, hkdf_sha256
 from core.wallets.secrets import Opener, Password, SecretBytes
 
 KEY_BYTES: Final = 32
@@ -83,7 +79,7 @@ def wrap(
         wrapped=bytes(_WRAPPED_BYTES),
     )
     check_slot(slot)
-    wrapping = AESGCM(_wrapping_key(slot, opener).reveal())
+    wrapping = AesGcm(_wrapping_key(slot, opener))
     wrapped = wrapping.encrypt(slot.nonce, key.reveal(), _bound_to(slot, context))
     return msgspec.structs.replace(slot, wrapped=wrapped)
 
@@ -144,28 +140,27 @@ def _check_parameters(parameters: Argon2Parameters) -> None:
 
 
 def _opened(slot: Slot, opener: Opener, context: bytes) -> SecretBytes | None:
-    wrapping = AESGCM(_wrapping_key(slot, opener).reveal())
+    wrapping = AesGcm(_wrapping_key(slot, opener))
     try:
         return SecretBytes(
             wrapping.decrypt(slot.nonce, slot.wrapped, _bound_to(slot, context)),
         )
-    except InvalidTag:
+    except ForgedError:
         return None
 
 
 def _wrapping_key(slot: Slot, opener: Opener) -> SecretBytes:
     if slot.parameters is None:
-        hkdf = HKDF(hashes.SHA256(), length=KEY_BYTES, salt=slot.salt, info=_DOMAIN)
-        return SecretBytes(hkdf.derive(opener.reveal()))
-    argon2id = Argon2id(
-        salt=slot.salt,
-        length=KEY_BYTES,
-        iterations=slot.parameters.iterations,
-        lanes=slot.parameters.lanes,
-        memory_cost=slot.parameters.memory_kib,
-    )
+        return hkdf_sha256(opener, slot.salt, _DOMAIN, KEY_BYTES)
     try:
-        return SecretBytes(argon2id.derive(opener.reveal()))
+        return argon2id(
+            opener,
+            slot.salt,
+            KEY_BYTES,
+            iterations=slot.parameters.iterations,
+            lanes=slot.parameters.lanes,
+            memory_kib=slot.parameters.memory_kib,
+        )
     except MemoryError:
         needed = slot.parameters.memory_kib // 1024
     raise SlotError(f"Checking the password takes {needed} MiB of memory; free some and try again.")

@@ -14,10 +14,9 @@ import os
 from typing import Final, Literal
 
 import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from core.model import BursarError
+from core.wallets.ciphers import AesGcm, ForgedError
 from core.wallets.secrets import Opener, Password, RecoveryKey, SecretBytes
 from core.wallets.seed import Seed, SeedError
 from core.wallets.slots import KEY_BYTES, Argon2Parameters, Slot, check_slots, unwrap, wrap
@@ -81,9 +80,7 @@ def seal(
     )
     encoded = msgspec.json.encode(header)
     associated = MAGIC + len(encoded).to_bytes(_LENGTH_BYTES) + encoded
-    content = associated + AESGCM(key.reveal()).encrypt(
-        header.nonce, seed.entropy.reveal(), associated
-    )
+    content = associated + AesGcm(key).encrypt(header.nonce, seed.entropy.reveal(), associated)
     return content + hashlib.sha256(content).digest()
 
 
@@ -133,11 +130,9 @@ def unseal(vault: SealedVault, opener: Opener, where: str) -> Seed:
 def _opened(vault: SealedVault, key: SecretBytes) -> Seed | None:
     try:
         return Seed(
-            SecretBytes(
-                AESGCM(key.reveal()).decrypt(vault.header.nonce, vault.ciphertext, vault.associated)
-            )
+            SecretBytes(AesGcm(key).decrypt(vault.header.nonce, vault.ciphertext, vault.associated))
         )
-    except (InvalidTag, SeedError):
+    except (ForgedError, SeedError):
         return None
 
 

@@ -199,6 +199,26 @@ def test_a_settlement_is_stuck_until_no_payment_is_under_way(
     )
 
 
+def test_what_is_stuck_says_its_amount_and_trouble_but_not_why_it_was_begun() -> None:
+    row = SettlementPairView(
+        "P", "USD", "payable", "SETTLEMENT_IN_PROGRESS",
+        amount=Amount(1_250_000), stuck=True, reason="begun by ada: 1250000",
+    )  # fmt: skip
+    rule = Rule("s", RuleKind.SETTLEMENT_STUCK)
+    words = judge(rule, settlement_seen(settlement_of(row))).words
+    assert words == "a payment of 1,250,000 USD to P is stuck"
+    away = msgspec.structs.replace(row, trouble="the bank answers nothing")
+    words = judge(rule, settlement_seen(settlement_of(away))).words
+    assert words.endswith(" is stuck: the bank answers nothing")
+
+
+def test_a_balance_at_its_floor_is_not_said_to_reach_it_in_no_time() -> None:
+    rule = Rule("r", RuleKind.RUNWAY, level=100, clear=150)
+    assert judge(rule, balance(1, runway_s=0, sure="good")).words == (
+        "USDC on base is at its floor or below, and falls"
+    )
+
+
 def test_a_trial_balance_must_be_confirmed_to_be_wrong() -> None:
     rule = Rule("t", RuleKind.TRIAL_BALANCE)
 

@@ -10,7 +10,7 @@ from core.backup.records import AnyRecord
 from core.config import Settings, load_settings
 from core.ledger import Account, EmbeddedLedger, Transfer
 from core.model import Amount, Secret, WalletState
-from core.store.protocol import Limit, NewWallet, StoredThreshold
+from core.store.protocol import Limit, NewWallet, SettlementRow, StoredThreshold
 from core.store.wallet_protocol import LifecycleRecord, Volume
 from core.wallets.seed import Seed
 from core.wallets.slots import Argon2Parameters
@@ -102,6 +102,12 @@ async def make_generation(generation: Path, agents: int = 5) -> None:
         await fleet.store.set_limit(Limit("group", "traders", asset, 5, 10**25), ())
         await fleet.store.set_threshold(StoredThreshold("peer-1", "USD", "80%"), ())
         await fleet.store.set_threshold(StoredThreshold("peer-2", "USD", "1000"), ())
+        await fleet.store.change_settlements(
+            [
+                (SettlementRow("peer-2", "USD", "payable", 1, 3, 2, False, "IN_PROGRESS", "0af1",
+                               10**25, "operator", True, 0, START_MS, "asked", 7, 10**24), ()),
+            ]
+        )  # fmt: skip
         await fleet.store.add_pairs([("peer-1", "USD"), ("peer-2", "USD")])
     await book(generation, 4)
 

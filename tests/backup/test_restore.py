@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -10,15 +12,18 @@ import pytest
 from core.api import (
     CommandRefusedError,
     CreateWallets,
+    EngineLostError,
     EventQuery,
     ReleaseSettlements,
     RestoreRequest,
     StartSettlement,
+    StatePatch,
     TagAgents,
 )
 from core.backup.records import AnyRecord, DerivationBranch, LedgerCheckpoint, Setting
 from core.engine import EngineMode
 from core.model import Secret
+from core.service.client import EngineClient
 from tests.backup.generations import PASSWORD, book, records_of
 from tests.backup.machines import Machine, back_up, planned
 
@@ -384,3 +389,31 @@ async def test_an_engine_that_polls_starts_again_in_the_same_process(tmp_path: P
         assert after.instance != before.instance
         assert after.backups is not None
         assert after.backups.held
+
+
+async def test_a_client_gets_the_answer_and_finds_the_engine_again(tmp_path: Path) -> None:
+    machine, _ = await installed(tmp_path)
+    async with machine.engine(EngineMode.FULL) as engine:
+        failed = asyncio.create_task(engine.wait_failed())
+        client = EngineClient(engine.directory.socket)
+        try:
+            before = await client.state()
+            plan = await client.plan_restore(RestoreRequest("shelf"), PASSWORD)
+
+            async def follow() -> None:
+                with contextlib.suppress(EngineLostError):
+                    async for _ in client.updates(before.version, before.seq):
+                        pass
+
+            following = asyncio.create_task(follow())
+            result = await client.apply_restore(plan.id, "node")
+            assert result.generation.startswith("gen-0002")
+            await asyncio.wait_for(following, 20)  # the stream of the old state has ended
+            after = await client.state()
+            assert after.instance != before.instance
+            assert isinstance(await anext(client.updates(0, after.seq)), StatePatch)
+            assert not failed.done()  # whoever serves goes on
+        finally:
+            await client.close()
+            failed.cancel()
+            await asyncio.gather(failed, return_exceptions=True)

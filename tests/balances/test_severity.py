@@ -54,7 +54,7 @@ def test_severity_and_words(facts: dict[str, object], severity: Severity, words:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0m"), (59, "0m"), (3599, "59m"), (3600, "1h00m"), (86_399, "23h59m"), (187_200, "2d4h")],
+    [(0, "0s"), (59, "59s"), (3599, "59m"), (3600, "1h00m"), (86_399, "23h59m"), (187_200, "2d4h")],
 )
 def test_a_duration_has_two_units(seconds: int, text: str) -> None:
     assert duration(seconds) == text

@@ -25,6 +25,7 @@ async def main(home: Path, source: str, typed: str) -> None:
             plan = await engine.plan_restore(RestoreRequest(source, backup), PASSWORD)
             print("planned", flush=True)
             await engine.apply_restore(plan.id, typed)
+        print("applied", flush=True)
     print("done", flush=True)
 
 

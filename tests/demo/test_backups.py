@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core.api import CreateBackup, RestoreRequest
 from core.backup.keyring import FILE_NAME
-from core.demo.backups import PASSWORD
+from core.demo.cast import PASSWORD
 from core.demo.setup import host_demo
 from core.model import Secret
 

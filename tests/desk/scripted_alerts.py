@@ -38,7 +38,7 @@ def alerts(accounts: Mapping[tuple[str, int], int]) -> tuple[AlertView, ...]:
     problem = {"severity": Severity.PROBLEM}
     return (
         _alert(STUCK, "settlement-stuck", "market-west/EUR",
-               "a payment of 1250000 EUR from market-west is stuck: the bank answers nothing",
+               "a payment of 1,250,000 EUR from market-west is stuck: the bank answers nothing",
                190, **problem),
         _alert(LOW, "balance-below", "agent-0031", "12.44 USDT on tron, floor 25", 95,
                account=accounts["agent-0031", 5]),
@@ -46,7 +46,8 @@ def alerts(accounts: Mapping[tuple[str, int], int]) -> tuple[AlertView, ...]:
                "https://tron-b.example is backing off: 429 too many requests (67 % errors)", 62,
                silenced_until_ms=NOW_MS + 55 * MINUTE_MS, silenced_by="operator",
                silenced_reason="the provider works on it"),
-        _alert(RUNWAY, "runway", "agent-0006", "USDC on base reaches its floor in 0m", 40,
+        _alert(RUNWAY, "runway", "agent-0006",
+               "USDC on base is at its floor or below, and falls", 40,
                account=accounts["agent-0006", 2], acknowledged_ms=NOW_MS - 30 * MINUTE_MS,
                acknowledged_by="operator", acknowledged_reason="refill ordered"),
         _alert(CUSTODY, "custody-unexplained", "agent-0026",

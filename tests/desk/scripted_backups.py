@@ -38,7 +38,9 @@ from core.model import Amount, Secret
 NOW_MS = 1_795_176_251_000  # 2026-11-20T12:04:11Z
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 PASSWORD = "canary-Tr0ub4dor-staple-7391"
-NAME = "prod-desk"
+NAME = "desk-01"
+"""The installation's name, as it must be typed."""
+INSTALLATION = "01a19f00-1111-7222-8333-444455556666"
 STORED, UPLOADED, PENDING = "stored and read back", "uploaded, not read back", "pending"
 SEED = "5f3a-91cc-07de-4b12"
 SAFETY = "019e9000-aaaa-7000-8000-00000000beef"
@@ -125,7 +127,7 @@ def view() -> BackupsView:
     """A week of backups, two destinations of which one refuses, and a schedule."""
     found = stored()
     return BackupsView(
-        installation=NAME,
+        installation=INSTALLATION,
         backups=found,
         destinations=(
             DestinationView("local", "/var/backups/bursar"),
@@ -248,12 +250,16 @@ class Backups:
             case DrillBackup(id=key):
                 return Outcome(f"{key} restores; 132 addresses are equal.", 0)
             case PruneBackups(dry_run=dry_run):
-                gone = [each for each in self.view.backups if not each.chain]
+                known = self.view.backups
+                gone = [each for each in known if not each.chain]
                 if not dry_run:
-                    self.change(backups=tuple(b for b in self.view.backups if b.chain))
+                    self.change(backups=tuple(each for each in known if each.chain))
                 word = "would be" if dry_run else "were"
-                return Outcome(f"{len(gone)} backups {word} deleted.", 0 if dry_run else len(gone),
-                               tuple(b.name for b in gone))  # fmt: skip
+                details = tuple(
+                    f"keep   {each.name} (daily)" if each.chain else f"delete {each.name}"
+                    for each in known
+                )
+                return Outcome(f"{len(gone)} backups {word} deleted.", len(gone), details)
             case ReleaseSettlements():
                 self.change(held=False)
                 return Outcome("Settlements go on.", 1)
@@ -316,7 +322,7 @@ class Backups:
             self.report = ReconciliationView(self.view.backups[0].id if self.view.backups else "",
                                              now_ms(), pending=96)  # fmt: skip
             self.view = msgspec.structs.replace(self.view, held=True, undo="gen-0001", off="",
-                                                installation=NAME)  # fmt: skip
+                                                installation=INSTALLATION)  # fmt: skip
         self._restart()
         if self.lose_apply is not None:
             raise EngineLostError("the engine's socket was closed")
@@ -331,7 +337,7 @@ class Backups:
     def undo(self, typed: str) -> RestoreResult:
         """Back to the generation before."""
         self.calls.append(f"undo {typed}")
-        if typed != self.view.installation or not self.view.undo:
+        if typed != NAME or not self.view.undo:
             raise CommandRefusedError("That is not the installation's name.")
         self.view = msgspec.structs.replace(self.view, undo="", held=False)
         self._restart()

@@ -28,6 +28,7 @@ from tests.desk.scripted_alerts import (
 from tui.app import BursarApp
 from tui.options import DeskOptions
 from tui.screens.alert_places import PLACES
+from tui.screens.backups import BackupsScreen
 from tui.screens.dialogs import Form
 from tui.screens.endpoints import EndpointsScreen
 from tui.screens.events import EventsScreen
@@ -153,8 +154,16 @@ async def test_a_silence_that_is_over_is_said_no_more() -> None:
 
 async def test_an_alert_becomes_loud_when_its_silence_ends_without_a_word_of_the_engine() -> None:
     async with events() as desk:
+        soon = tuple(
+            msgspec.structs.replace(each, silenced_until_ms=NOW_MS + 4_000)
+            if each.id == DOWN
+            else each
+            for each in desk.engine.alerts
+        )
+        desk.engine.push(alerts=soon)
+        await desk.tick()
         assert "✗ 6 alerts" in desk.lines()[0]
-        await desk.tick(55 * 60)
+        await desk.tick(4)
         assert "✗ 7 alerts" in desk.lines()[0]
         assert "silenced" not in desk.text()
         assert desk.toasts() == []  # it is no new crossing
@@ -222,6 +231,8 @@ async def test_the_cursor_stays_on_its_alert_whatever_opens_over_it() -> None:
         await desk.tick()
         assert table(desk).cursor == str(LOW)
         assert "balance-below: agent-0031" in words(desk)
+        shown = [line for line in desk.lines()[3:7] if "agent-0031" in line]
+        assert len(shown) == 1  # and in view
 
 
 async def test_of_very_many_alerts_the_worst_are_listed_and_all_are_counted() -> None:
@@ -326,6 +337,13 @@ async def test_enter_on_a_trial_balance_opens_the_sums() -> None:
         assert isinstance(desk.app.screen, TrialScreen)
 
 
+async def test_enter_on_an_overdue_backup_goes_to_the_backups() -> None:
+    async with events() as desk:
+        await go(desk, BACKUP)
+        await desk.press("enter")
+        assert isinstance(desk.app.screen, BackupsScreen)
+
+
 @pytest.mark.parametrize("number", [HOSTILE, STUCK, DOWN])
 async def test_enter_on_what_is_followed_no_more_says_so_and_stays(number: int) -> None:
     async with opened(SMALL, before=lambda engine: engine.alarm()) as desk:
@@ -386,6 +404,7 @@ async def test_a_acknowledges_with_a_reason_and_the_alert_is_loud_no_more() -> N
         await desk.press("enter")
         assert desk.engine.executed == [AcknowledgeAlert(STUCK, "called the bank")]
         await desk.tick()
+        assert table(desk).cursor == str(BACKUP)  # on to the next one
         assert "✗ 5 of 8 alerts loud" in desk.text()
         assert "✗ 5 alerts" in desk.lines()[0]
         await go(desk, STUCK)
@@ -436,6 +455,7 @@ async def test_s_silences_for_an_hour_unless_told_otherwise() -> None:
         await desk.press("enter")
         assert desk.engine.executed == [SilenceAlert(LOW, NOW_MS + HOUR_MS, "payday")]
         await desk.tick()
+        assert table(desk).cursor == str(RUNWAY)
         await go(desk, LOW)
         assert "silenced by operator until 13:04 UTC: payday" in words(desk)
         assert "✗ 5 alerts" in desk.lines()[0]
@@ -472,6 +492,7 @@ async def test_a_zero_ends_a_silence_and_is_refused_where_none_runs() -> None:
         assert desk.engine.executed == [SilenceAlert(DOWN, 0, "repaired")]
         await desk.tick()
         assert "✗ 7 of 8 alerts loud" in desk.text()
+        assert table(desk).cursor == str(DOWN)  # it is loud again, and still looked at
         await go(desk, LOW)
         await desk.press("s")
         desk.app.screen.query_one("#span", Input).value = "0"
@@ -548,7 +569,7 @@ async def test_the_keys_can_be_remapped_by_their_ids() -> None:
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
 async def test_every_width_and_screen_says_how_many_alerts_are_loud(width: int) -> None:
     async with opened((width, 24), with_options(read_only=True), before=alarmed) as desk:
-        for mode in ("1", "2", "3", "5", "6"):
+        for mode in "123456":
             await desk.press(mode)
             assert "✗ 6 alerts" in desk.lines()[0]
             assert "12:04 UTC" in desk.lines()[0]

@@ -24,7 +24,7 @@ from core.api import (
 from tests.desk import scripted_backups
 from tests.desk.driving import Desk, opened, with_options
 from tests.desk.scripted import ScriptedEngine
-from tests.desk.scripted_backups import NAME, PASSWORD, Backups
+from tests.desk.scripted_backups import INSTALLATION, NAME, PASSWORD, Backups
 from tui.options import DeskOptions
 from tui.screens.backup_forms import AskSecret
 from tui.screens.backups import BackupsScreen
@@ -193,7 +193,14 @@ async def test_ages_move_with_the_clock_alone() -> None:
     [
         ({}, "backup ✓ 12h"),
         ({"off": "no password"}, "backup ⚠ off"),
-        ({"trouble": "The weekly full is overdue for 2 days."}, "backup ⚠ overdue 12h"),
+        (
+            {"trouble": "The full backup that was due 2026-11-15T00:00:00Z was not made."},
+            "backup ⚠ overdue 12h",
+        ),
+        (
+            {"trouble": "The last backup failed 2026-11-15T00:00:00Z: disk full"},
+            "backup ✗ failing 12h",
+        ),
         ({"trouble": "no key opens the vault"}, "backup ⚠ trouble 12h"),
         ({"last_ms": 0}, "backup ⚠ none yet"),
         (
@@ -239,7 +246,7 @@ async def test_an_empty_list_says_what_to_do_next(size: tuple[int, int]) -> None
 
 
 async def test_where_backups_can_be_made_an_empty_list_says_how() -> None:
-    async with backed(view=lambda: BackupsView(installation=NAME)) as desk:
+    async with backed(view=lambda: BackupsView(installation=INSTALLATION)) as desk:
         assert "no backup yet: b makes the first one now" in desk.text()
         await desk.press("b")
         assert desk.app.screen.query_one("#type", Input).value == "full"
@@ -397,7 +404,8 @@ async def test_p_says_first_what_no_rule_keeps_and_deletes_only_after_a_yes() ->
         assert desk.engine.executed == [PruneBackups(dry_run=True)]
         said = dialog(desk)
         assert "1 backups would be deleted." in said
-        assert "wallet-backup-" in said
+        assert said.count("delete wallet-backup-") == 1
+        assert "keep " not in said
         assert "cannot be brought back" in said
         await desk.press("enter")  # Cancel has the focus
         assert desk.engine.executed == [PruneBackups(dry_run=True)]
@@ -449,11 +457,11 @@ async def test_u_undoes_the_last_restore_only_with_the_installations_name() -> N
         await desk.tick()
         assert "u goes back to gen-0001, before the last restore" in desk.text()
         await desk.press("u")
-        await desk.type("prod")
+        await desk.type("desk")
         await desk.press("enter")
         assert isinstance(desk.app.screen, Form)  # not the name: nothing happens
         assert f"type {NAME} to undo the last restore" in dialog(desk)
-        await desk.type("-desk")
+        await desk.type("-01")
         assert "goes back to gen-0001" in dialog(desk)
         await desk.press("enter")
         assert world(desk).calls == [f"undo {NAME}"]

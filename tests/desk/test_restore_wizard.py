@@ -293,12 +293,12 @@ async def test_a_wrong_name_applies_nothing() -> None:
     async with walking() as desk:
         await to_confirm(desk)
         assert f"type {NAME} to apply it" in under(desk)
-        await desk.type("prod")
+        await desk.type("desk")
         await desk.press("enter")
         assert f"that is not {NAME}: nothing is applied" in under(desk)
         assert step(desk) is Step.CONFIRM
         assert desk.screen.query_one("#restore-yes", Button).disabled
-        await desk.type("-DESK")
+        await desk.type("-02")
         await desk.press("enter")
         assert nothing_was_applied(desk)
         await desk.press("ctrl+u")

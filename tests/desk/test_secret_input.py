@@ -18,7 +18,7 @@ from textual.pilot import Pilot
 from core.model import Secret
 from tests.desk.driving import Desk, opened
 from tests.desk.scripted import ScriptedEngine
-from tests.desk.scripted_backups import NOT_A_BACKUP, PASSWORD
+from tests.desk.scripted_backups import NAME, NOT_A_BACKUP, PASSWORD
 from tui import themes
 from tui.widgets.secret_input import MOST_CHARS, MOST_DOTS, SecretInput
 
@@ -227,7 +227,7 @@ async def test_a_password_leaves_no_trace_on_its_way_through_the_wizard(
             assert world is not None
             assert [secret.reveal() for secret in world.secrets] == [WRONG, PASSWORD]
             await desk.press("enter")
-            await desk.type("prod-desk")
+            await desk.type(NAME)
             traces.picture(desk)
             await desk.press("enter")
             await desk.tick(3)

@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from core.api import CommandRefusedError, EngineApi, SyncNow
-from core.model import Amount, BursarError
+from core.api import AlertView, CommandRefusedError, EngineApi, SyncNow
+from core.model import Amount, BursarError, Severity
 from core.service.client import EngineClient
 from tests.desk import scripted_ledger
 from tests.desk.scripted import ManualClock, ScriptedEngine
@@ -271,3 +271,57 @@ async def test_a_paused_session_keeps_the_books_it_shows() -> None:
         session.paused = False
         session.drain()
         assert not session.ledger.ok
+
+
+def low(number: int, **more: object) -> AlertView:
+    view = AlertView(number, "low", "balance-below", "agent-0001", Severity.WARNING, "3 left", 1)
+    return msgspec.structs.replace(view, **more)
+
+
+def news(session: Session) -> list[int]:
+    return [alert.id for alert in session.alerts.opened]
+
+
+async def test_alerts_come_whole_and_a_patch_without_them_leaves_them_as_they_are() -> None:
+    clock, engine = world()
+    engine.push(alerts=(low(1), low(2)))
+    async with following(engine, clock) as session:
+        assert [alert.id for alert in session.alerts.listed] == [2, 1]
+        assert news(session) == []  # they stood before this desk looked
+        engine.push(balances=(engine.row_of("agent-0001", 3),))
+        await clock.advance(1)
+        assert session.alerts.loud == 2
+        engine.push(alerts=(low(2), low(3, severity=Severity.PROBLEM)))
+        engine.push(alerts=(low(2), low(3, severity=Severity.PROBLEM), low(4)))
+        await clock.advance(1)
+        assert news(session) == [3, 4]
+        assert (session.alerts.loud, session.alerts.problems) == (3, 1)
+        engine.push(alerts=())
+        await clock.advance(1)
+        assert session.alerts.listed == ()
+
+
+async def test_alerts_are_counted_anew_when_a_silence_ends_and_that_is_no_news() -> None:
+    clock, engine = world()
+    ends_ms = clock.now_ms() + 5_000
+    async with following(engine, clock) as session:
+        engine.push(alerts=(low(1, silenced_until_ms=ends_ms), low(2, silenced_until_ms=1)))
+        await clock.advance(1)
+        assert (session.alerts.loud, session.alerts.until_ms) == (1, ends_ms)
+        await clock.advance(5)
+        assert (session.alerts.loud, session.alerts.until_ms) == (2, 0)
+        assert news(session) == []
+
+
+async def test_the_alerts_of_another_store_are_no_news() -> None:
+    clock, engine = world()
+    engine.push(alerts=(low(1),))
+    async with following(engine, clock) as session:
+        engine.lose()
+        await clock.advance(0.1)
+        engine.restore()
+        del engine._events[2:]
+        engine.push(alerts=(low(7),))
+        await clock.advance(1)
+        assert [alert.id for alert in session.alerts.listed] == [7]
+        assert news(session) == []

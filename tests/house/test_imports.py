@@ -55,3 +55,8 @@ def test_the_desk_is_imported_without_what_only_an_engine_needs() -> None:
 def test_the_engine_is_imported_without_web3_and_xrpl() -> None:
     statement = "import core.engine, core.chains.evm, core.chains.xrpl, core.chains.tron"
     assert loaded_after(statement, HEAVY) == []
+
+
+def test_the_services_of_an_engine_bring_no_cryptography_before_something_is_sealed() -> None:
+    statement = "import core.engine.restoring, core.engine.backing, core.engine.walleting"
+    assert loaded_after(statement, ("cryptography",)) == []

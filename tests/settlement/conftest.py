@@ -48,6 +48,7 @@ class Node:
         *,
         ledger: Ledger | None = None,
         engine: SettlementEngine | None = None,
+        held: bool = False,
     ) -> SettlementMonitor:
         """Another monitor over the same store and ledger, as of another process."""
         return SettlementMonitor(
@@ -60,6 +61,7 @@ class Node:
             generation="gen-1",
             engine=engine,
             rng=lambda: 1.0,
+            held=held,
         )
 
     async def start(
@@ -70,12 +72,13 @@ class Node:
         engine: SettlementEngine | None = None,
         ledger: Ledger | None = None,
         pairs: tuple[Pair, ...] = (),
+        held: bool = False,
     ) -> SettlementMonitor:
         """A started monitor; `ledger` stands in the way of the real one."""
         await self.open()
         self.manager = AccountManager(ledger or self.embedded, "node-a", ("USD", "EUR"), limits)
         await self.manager.open_accounts(pairs)
-        self.monitor = self.monitor_of(self.manager, rules, ledger=ledger, engine=engine)
+        self.monitor = self.monitor_of(self.manager, rules, ledger=ledger, engine=engine, held=held)
 
         async def listen(event: Event) -> None:
             self.seen.append(event)

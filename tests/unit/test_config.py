@@ -18,8 +18,10 @@ from core.config import (
     load_settings,
     mask_url,
     masked,
+    parse_settings,
 )
 from core.model import BursarError, ChainKind, parse_amount
+from core.wallets.accounts import Template
 
 GOOD = """
 data_dir = "/var/lib/bursar"
@@ -113,6 +115,45 @@ def test_a_mistake_is_named_by_file_key_and_reason(
     message = refusal(tmp_path, GOOD.replace(old, new, 1))
     assert message.startswith(str(tmp_path / "bursar.toml"))
     assert says in message
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "m",
+        "m/{index}",
+        "m/44/60/0/{index}",  # no account key could be kept: the index would be the seed's own
+        "m/44'/60'/{index}'",
+        "m/44'/{index}/0",
+        "m/44'/{index}/{index}",
+        "44'/60'/{index}",
+        "m/44'//{index}",
+        "m/2147483648'/{index}",
+        "m/44'/60'/0'/0/i",
+        "m/44'/60'/0'/0/{index} ",
+    ],
+)
+def test_a_path_that_gives_no_addresses_without_the_seed_is_refused(
+    tmp_path: Path, path: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(tmp_path, GOOD + f'[wallets.derivation]\nxrpl = "{path}"\n', ENVIRONMENT)
+    assert "[wallets.derivation] xrpl" in str(refused.value)
+
+
+@given(
+    hardened=st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=5),
+    public=st.lists(st.integers(0, 2**31 - 1), max_size=3),
+)
+def test_every_path_that_is_accepted_is_one_that_addresses_can_be_derived_by(
+    hardened: list[int], public: list[int]
+) -> None:
+    steps = [f"{n}'" for n in hardened] + [str(n) for n in public]
+    path = f"m/{'/'.join(steps)}/{{index}}"
+    settings = parse_settings(f'[wallets.derivation]\ntron = "{path}"\n', "test", {})
+    template = Template.parse(settings.wallets.derivation.templates()[ChainKind.TRON])
+    assert (len(template.account), template.public) == (len(hardened), tuple(public))
 
 
 def test_a_contract_given_twice_is_refused_and_so_are_two_native_coins(tmp_path: Path) -> None:

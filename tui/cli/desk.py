@@ -67,6 +67,7 @@ def open_desk(settings: Settings, look: Look) -> int:
 
 def open_demo(agents: int, seed: int, minutes: float, look: Look) -> int:
     """Show the desk on a simulated fleet that lives in a temporary directory."""
+    from core.demo.cast import PASSWORD
     from tui.app import BursarApp
 
     home = Path(tempfile.mkdtemp(prefix="bursar-demo-"))
@@ -78,6 +79,7 @@ def open_demo(agents: int, seed: int, minutes: float, look: Look) -> int:
         theme=look.theme,
         environment="demo",
         demo=True,
+        hint=f"in the demo: {PASSWORD}",
         state_dir=home,
         log_path=home / "crash.log",
     )

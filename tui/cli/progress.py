@@ -79,9 +79,14 @@ def _bar() -> AbstractContextManager[Progress]:
 
 def _on(bar: Progress) -> Callable[[JobView], None]:
     task = bar.add_task("", total=None, rate="")
+    stage = ""
 
     def show(job: JobView) -> None:
-        speed = bar.tasks[0].speed
+        nonlocal stage
+        if job.stage != stage:  # another thing is counted: its rate begins anew
+            stage = job.stage
+            bar.reset(task)
+        speed = bar.tasks[0].speed if job.unit else None
         bar.update(
             task,
             description=job.stage,

@@ -18,14 +18,14 @@ USUAL = "1h"
 """How long an alert is silenced unless another time is written."""
 
 
-async def acknowledge(screen: DeskScreen, alert: AlertView) -> None:
-    """Ask for the reason, and take the alert on."""
+async def acknowledge(screen: DeskScreen, alert: AlertView) -> bool:
+    """Ask for the reason, and take the alert on. Whether it is quiet now."""
     from tui.screens.dialogs import Field, Form
 
     if alert.acknowledged_ms:
         who = text.safe(alert.acknowledged_by)
         screen.say(f"alert {alert.id} was acknowledged by {who} already", severity="warning")
-        return
+        return False
 
     def build(values: Mapping[str, str]) -> tuple[AcknowledgeAlert, str]:
         said = (
@@ -43,12 +43,12 @@ async def acknowledge(screen: DeskScreen, alert: AlertView) -> None:
         "Acknowledge",
     )
     command = await screen.app.push_screen_wait(form)
-    if command is not None:
-        await screen.give(command)
+    return command is not None and await screen.give(command) is not None
 
 
-async def silence(screen: DeskScreen, alert: AlertView) -> None:
-    """Ask for how long and why, and silence the alert, or end its silence."""
+async def silence(screen: DeskScreen, alert: AlertView) -> bool:
+    """Ask for how long and why, and silence the alert, or end its silence. Whether it is quiet
+    now."""
     from tui.screens.dialogs import Field, Form
 
     def build(values: Mapping[str, str]) -> tuple[SilenceAlert, str]:
@@ -68,8 +68,9 @@ async def silence(screen: DeskScreen, alert: AlertView) -> None:
         "Silence",
     )
     command = await screen.app.push_screen_wait(form)
-    if command is not None:
-        await screen.give(command)
+    if command is None or await screen.give(command) is None:
+        return False
+    return command.until_ms > 0
 
 
 _KEPT = "The reason goes into the audit log"

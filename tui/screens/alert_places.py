@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from textual.app import UnknownModeError
 from textual.screen import Screen
 
 from core.api import AlertView
@@ -70,10 +69,7 @@ async def _trial(screen: DeskScreen, alert: AlertView) -> bool:
 
 
 async def _backups(screen: DeskScreen, alert: AlertView) -> bool:
-    try:
-        await _mode(screen, "backups")
-    except UnknownModeError:
-        return False
+    await _mode(screen, "backups")
     return True
 
 

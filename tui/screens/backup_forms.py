@@ -140,10 +140,11 @@ async def prune(screen: DeskScreen) -> None:
     found = await screen.answer(screen.session.execute(PruneBackups(dry_run=True)), quiet=True)
     if found is None:
         return
-    if not found.details and not found.changed:
+    if not found.changed:
         screen.say(text.safe(found.message))
         return
-    lines = [text.safe(line) for line in found.details]
+    # A dry run tells of every archive; what is kept is not asked about.
+    lines = [text.safe(line) for line in found.details if not line.startswith("keep ")]
     more = len(lines) - MOST_LISTED
     listed = lines[:MOST_LISTED] + ([f"and {text.count(more)} more"] if more > 0 else [])
     said = (
@@ -192,7 +193,7 @@ async def undo(screen: DeskScreen) -> None:
     if view is None or not view.undo:
         screen.say("there is no restore to undo", severity="warning")
         return
-    name = view.installation
+    name = screen.session.link.node_id
 
     def build(values: Mapping[str, str]) -> tuple[str, str]:
         if values["name"] != name:

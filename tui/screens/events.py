@@ -165,7 +165,8 @@ class EventsScreen(DeskScreen):
         if (alert := self.alerts.alert) is not None:
             from tui.screens import alert_forms
 
-            await alert_forms.acknowledge(self, alert)
+            if await alert_forms.acknowledge(self, alert):
+                self.alerts.go_on(alert)
 
     @work(group="dialog", exclusive=True)
     async def action_silence(self) -> None:
@@ -173,7 +174,8 @@ class EventsScreen(DeskScreen):
         if (alert := self.alerts.alert) is not None:
             from tui.screens import alert_forms
 
-            await alert_forms.silence(self, alert)
+            if await alert_forms.silence(self, alert):
+                self.alerts.go_on(alert)
 
     def _pointed(self) -> AlertView | None:
         """The alert under the cursor, if the keys go to the alerts."""

@@ -27,6 +27,7 @@ from tui.widgets.secret_input import SecretInput
 _AT: dict[str, frozenset[Step]] = {
     "go_on": frozenset({Step.PICK, Step.DRY_RUN, Step.APPLY}),
     "place": frozenset({Step.PICK}),
+    "path": frozenset({Step.PICK}),
     "ledger": frozenset({Step.PICK}),
     "only": frozenset({Step.RECONCILE}),
     "release": frozenset({Step.RECONCILE}),
@@ -48,6 +49,7 @@ class RestoreScreen(DeskScreen):
                 id="restore.next_place"),
         Binding("less_than_sign", "place(-1)", "Destination before", show=False,
                 id="restore.place_before"),
+        Binding("slash,tilde", "path", "path", key_display="/", id="restore.path"),
         Binding("l", "ledger", "ledger", id="restore.ledger"),
         Binding("exclamation_mark", "only", "drift, unknown", key_display="!", id="restore.only"),
         Binding("h", "release", "release settlements", id="restore.release"),
@@ -75,12 +77,12 @@ class RestoreScreen(DeskScreen):
         self.watch(self.session, "backups", self._redraw, init=False)
         self.watch(self.session, "pulse", self._tick, init=False)
         view = self.session.backups
-        known = [each.name for each in view.destinations] if view is not None else []
-        first = self._over.restored_from or next(iter(known), "")
+        known = view.destinations if view is not None and view.backups else ()
+        first = self._over.restored_from or next((each.name for each in known), "")
         self.query_one("#restore-source", Input).value = self.walk.source = first
         self._told()
         if first:
-            self._run(self.walk.look(first))
+            self._run(self._look_at(first))
 
     @property
     def holds(self) -> str:
@@ -158,9 +160,10 @@ class RestoreScreen(DeskScreen):
         match walk.step:
             case Step.PICK:
                 said = restore_steps.draw_pick(self, walk, self._write, now_ms)
-                self._begin_at()
             case Step.UNLOCK if walk.backup is not None:
-                words = restore_words.chosen(walk.backup, walk.source, walk.ledger, now_ms)
+                words = restore_words.chosen(
+                    walk.backup, walk.source, walk.ledger, now_ms, self.desk.options.hint
+                )
                 self._write("restore-chosen", words)
             case Step.DRY_RUN | Step.CONFIRM:
                 said = restore_steps.draw_plan(self, walk, self._write, now_ms)
@@ -179,12 +182,6 @@ class RestoreScreen(DeskScreen):
                             "one is whole", "$desk-dim")]  # fmt: skip
         self._write("restore-said", said)
         self.note((restore_words.NAMES[walk.step], "$desk-dim"))
-
-    def _begin_at(self) -> None:
-        """The cursor begins on the backup that the wizard was opened from."""
-        if self._begin_on and self.walk.found:
-            backup, self._begin_on = self._begin_on, ""
-            self.query_one("#restore-list", ListTable).move_to(backup)
 
     def _write(self, where: str, words: backup_words.Words) -> None:
         if self._words.get(where) != words:
@@ -216,8 +213,20 @@ class RestoreScreen(DeskScreen):
         source = event.value.strip()
         if source:
             self._over.restored_from = source
-            self._run(self.walk.look(source))
-            self.query_one("#restore-list").focus()
+            self._run(self._look_at(source))
+            self.set_focus(self.query_one("#restore-list"))
+
+    async def _look_at(self, source: str) -> None:
+        """List a place: the cursor begins on the backup that the wizard was opened from; where
+        there is none, the keys go to the line that says the place."""
+        await self.walk.look(source)
+        if not self.is_attached or self.walk.step is not Step.PICK or self.walk.busy:
+            return
+        if not self.walk.found:
+            self.set_focus(self.query_one("#restore-source"))
+        elif self._begin_on:
+            backup, self._begin_on = self._begin_on, ""
+            self.query_one("#restore-list", ListTable).move_to(backup)
 
     def action_place(self, step: int) -> None:
         """The destination after (1) or before (-1) the present place."""
@@ -231,6 +240,13 @@ class RestoreScreen(DeskScreen):
         self.query_one("#restore-source", Input).value = name
         self._over.restored_from = name
         self._run(self.walk.look(name))
+
+    def action_path(self) -> None:
+        """Write where a file or a folder is."""
+        field = self.query_one("#restore-source", Input)
+        self.set_focus(field)
+        field.value = "/"
+        field.cursor_position = 1
 
     def action_ledger(self) -> None:
         """Keep the running ledger, or take the backup's checkpoint."""

@@ -35,7 +35,6 @@ def parts(signs: text.Glyphs) -> Iterator[Widget]:
                 placeholder="a destination, or the path of a file or folder",
                 id="restore-source",
                 compact=True,
-                select_on_focus=False,
             ),
             classes="dialog-field",
         ),
@@ -45,12 +44,12 @@ def parts(signs: text.Glyphs) -> Iterator[Widget]:
         classes="restore-part",
     )
     yield Vertical(
-        Static(id="restore-chosen"),
         Horizontal(
             Label("password"),
             SecretInput("or the recovery key", signs=signs),
-            classes="dialog-field -apart",
+            classes="dialog-field",
         ),
+        Static(id="restore-chosen"),  # below the line: what is long never hides it
         id="restore-unlock",
         classes="restore-part",
     )

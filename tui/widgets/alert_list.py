@@ -68,16 +68,26 @@ class AlertList(Container):
         return next((each for each in self._alerts.listed if str(each.id) == key), None)
 
     def show(self, alerts: OpenAlerts, now_ms: int) -> None:
-        """Draw these; the cursor stays on its alert."""
+        """Draw these; the cursor stays on its alert, and in view when that has another place."""
+        is_moved = [a.id for a in alerts.listed] != [a.id for a in self._alerts.listed]
         self._alerts, self._now_ms = alerts, now_ms
         table = self.table
         table.show([alert_words.item(a, now_ms, self._signs) for a in alerts.listed[:MOST]])
         self.fit()
+        if is_moved:
+            table.move_to(table.cursor)
         self._say_words()
         is_open = bool(alerts.listed)
         if not is_open and table.has_focus:
             self.post_message(self.Emptied())
         self.set_class(is_open, "-open")
+
+    def go_on(self, alert: AlertView) -> None:
+        """To the alert after this one, which was just answered and goes to the quiet ones."""
+        ids = [each.id for each in self._alerts.listed[:MOST]]
+        place = ids.index(alert.id) + 1 if alert.id in ids else len(ids)
+        if place < len(ids) and self.table.cursor == str(alert.id):
+            self.table.move_to(str(ids[place]))
 
     def fit(self) -> None:
         """As many lines as there are alerts, a quarter of the screen at most."""
