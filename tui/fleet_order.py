@@ -12,7 +12,6 @@ import re
 from bisect import insort
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from enum import StrEnum
-from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
@@ -241,7 +240,6 @@ class FleetOrder:
         return values[self.sort]
 
 
-@lru_cache(maxsize=1 << 17)
 def _natural(name: str) -> tuple[str | int, ...]:
     """`agent-2` before `agent-10`: runs of digits compare as numbers."""
     parts = _DIGITS.split(name.lower())

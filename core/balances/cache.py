@@ -373,6 +373,7 @@ class BalanceCache:
 
     def fail(self, chain: str, accounts: Sequence[int], reason: str, time_ms: int) -> None:
         """A reading did not come about: the rows keep their figures, with the reason."""
+        fault = (reason, time_ms)
         known = self._chains[chain]
         book = known.book
         for account in accounts:
@@ -383,7 +384,7 @@ class BalanceCache:
             book.errors[row] += 1
             if book.faults.get(row, ("", 0))[0] != reason:
                 self._changed(account)
-            book.faults[row] = (reason, time_ms)
+            book.faults[row] = fault
         known.fail(reason, book.unread())
         self._chain_log.mark(chain)
 

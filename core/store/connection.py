@@ -31,7 +31,7 @@ Work = Callable[[sqlite3.Connection], T]
 
 _OLDEST_SQLITE = (3, 35, 0)  # UPDATE ... RETURNING
 _WAL_PAGES = 4_000  # checkpoint at 16 MB: a sweep of 30,000 rows rewrites half of that
-_WRITER_CACHE_KIB = 16_000  # a sweep's pages stay in memory until they are committed
+_WRITER_CACHE_KIB = 8_000  # a sweep's pages stay in memory until they are committed: 30,000 rows'
 _READER_CACHE_KIB = 4_000
 
 _ADVICE = {
