@@ -1,6 +1,7 @@
 """What `bursar doctor` looks at: directory, seed, backups, ledger, clock, endpoints.
 
-Each check is a sentence with a verdict and, when bad, the next step. Nothing is changed.
+Each check is a sentence with a verdict and, when bad, the next step. Nothing is changed, but that
+a destination is given a small file and loses it again.
 """
 
 from __future__ import annotations
