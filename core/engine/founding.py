@@ -81,7 +81,6 @@ async def found(settings: Settings, wanted: Wanted) -> Present:
     engine = Engine(settings, mode=EngineMode.COMMAND)
     await engine.start()  # made the directory and the database
     try:
-        assert engine.walleting is not None
         if wanted.password is not None:
             await _make(settings, wanted, wanted.password, engine.walleting.vault, engine.audit)
     finally:

@@ -97,6 +97,11 @@ class Server:
         finally:
             os.umask(previous)
 
+    @property
+    def clients(self) -> int:
+        """Streams that are followed now."""
+        return self._clients
+
     async def stop(self) -> None:
         """End every stream, close every connection, remove the socket."""
         self._stopping.set()

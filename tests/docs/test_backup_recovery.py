@@ -81,7 +81,6 @@ async def found(home: Home) -> None:
     """An installation with a seed, whose vault the page's password opens."""
     engine = Engine(load_settings(str(home.config), {}), mode=EngineMode.COMMAND)
     await engine.start()
-    assert engine.walleting is not None
     await engine.walleting.vault.create(Seed.from_words(Secret(JUNK)), Secret(PASSWORD))
     await engine.close()
 

@@ -171,7 +171,6 @@ async def test_seed_password_and_keys_appear_nowhere(
     told: list[str] = []
     async with cloud(moto, tmp_path) as (proxy, settings):
         async with running(settings) as engine:
-            assert engine.walleting is not None
             await engine.walleting.vault.create(seed, Secret(password))
         async with running(settings, EngineMode.FULL) as engine:
             client = EngineClient(settings.data_path / "engine.sock")

@@ -88,7 +88,7 @@ async def test_the_worked_example_through_the_engine_and_a_restart(tmp_path: Pat
         assert done.status == "created"
         [again] = await engine.packets([packet(1)])
         assert again.status == "exists"
-        async for update in engine.updates(version, engine._bus.last):
+        async for update in engine.updates(version, engine.live.bus.last):
             if isinstance(update, StatePatch) and update.peers:
                 break
         rows = await peers_of(engine)
@@ -110,7 +110,7 @@ async def test_the_worked_example_through_the_engine_and_a_restart(tmp_path: Pat
         rows = await peers_of(engine)  # the names came from the store, the amounts from the ledger
         assert rows["p", "USD"].receivable == 600
         assert rows["q", "USD"].payable == 990
-        await engine._books._take_trial()  # type: ignore[union-attr]
+        await engine.live.own.books._take_trial()  # type: ignore[union-attr]
         assert all(trial.balanced for trial in (await engine.state()).trial)
 
 

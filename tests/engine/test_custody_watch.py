@@ -22,8 +22,8 @@ async def crossings(engine: Engine) -> Sequence[EventRecord]:
 
 
 def watch_of(engine: Engine) -> CustodyWatch:
-    assert engine._books is not None
-    return engine._books.custody
+    assert engine.live.own is not None
+    return engine.live.own.books.custody
 
 
 async def test_a_crossing_is_told_once_over_a_restart_and_so_is_its_end(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ async def test_a_full_disk_stops_the_ledger_in_words_and_the_rest_goes_on(
                     await engine.trial_balance()
                 read = await engine.execute(SyncNow())
                 assert read.message.startswith("Read 10 balances")
-                await until(lambda: engine._worker is not None, "the sync worker goes on")
+                await until(lambda: engine.live.worker is not None, "the sync worker goes on")
         async with running(wanted, EngineMode.COMMAND) as engine:
             assert [o.status for o in await engine.packets([packet(1), packet(2)])] == [
                 "exists",
@@ -178,8 +178,8 @@ async def test_names_are_kept_before_the_ledger_has_their_accounts(tmp_path: Pat
     async with running(settings(tmp_path), EngineMode.COMMAND) as engine:
         await engine.packets([packet(1)])
         # Before any view was made: a kill here must not leave accounts without names.
-        assert ("p", "USD") in await engine._store.pairs()
-        assert ("q", "USD") in await engine._store.pairs()
+        assert ("p", "USD") in await engine.live.store.pairs()
+        assert ("q", "USD") in await engine.live.store.pairs()
 
 
 async def test_a_ledger_is_carried_over_with_its_timestamps_once_nothing_can_lapse(

@@ -238,7 +238,6 @@ async def test_what_cannot_be_done_is_refused_and_changes_nothing(
 async def test_creation_can_be_held_with_a_reason(tmp_path: Path) -> None:
     settings = await seeded(settings_in(tmp_path))
     async with running(settings, EngineMode.COMMAND) as engine:
-        assert engine.walleting is not None
         engine.walleting.hold_creation("the restored indices are still looked at.")
         with pytest.raises(CommandRefusedError, match="now: the restored indices"):
             await engine.execute(CreateWallets(count=1))
