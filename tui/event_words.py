@@ -207,7 +207,8 @@ def _restored(record: EventRecord) -> tuple[str, Tone]:
 
 def _not_restored(record: EventRecord) -> tuple[str, Tone]:
     stage = {"plan": "dry run"}.get(_field(record, "stage"), _field(record, "stage"))
-    return f"{stage}: {_field(record, 'reason')}; nothing was changed", Tone.PROBLEM
+    reason = _field(record, "reason").rstrip(".")
+    return f"{stage}: {reason}; nothing was changed", Tone.PROBLEM
 
 
 def _mismatch(record: EventRecord) -> tuple[str, Tone]:

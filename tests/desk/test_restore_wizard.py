@@ -273,6 +273,7 @@ async def test_a_click_beside_the_line_does_not_send_a_password_to_the_desks_key
     async with walking() as desk:
         await desk.press("enter")
         await desk.pilot.click(offset=(40, 17))
+        await desk.pilot.pause(0.1)
         await desk.type("q1:5")
         assert step(desk) is Step.UNLOCK
         assert desk.screen.query_one(SecretInput).take().reveal() == "q1:5"

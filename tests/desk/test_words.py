@@ -346,3 +346,51 @@ def test_a_backup_says_where_it_is_and_where_it_is_not_yet() -> None:
     assert part.tone is Tone.WARNING
     failed = event_words.describe(record("BACKUP_FAILED", "", operation="create", reason="full"))
     assert (failed.said, failed.tone) == ("create: full", Tone.PROBLEM)
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "sentence", "tone"),
+    [
+        (
+            "BACKUP_CREATED",
+            {
+                "backupType": "full",
+                "size": 2_104_331,
+                "wallets": 48,
+                "destinations": ["local"],
+                "missing": ["s3"],
+            },
+            "full backup, 48 wallets in 2.10MB, at local; still to get it: s3",
+            Tone.WARNING,
+        ),
+        (
+            "BACKUP_FAILED",
+            {"operation": "create", "reason": "disk full"},
+            "backup not made: disk full",
+            Tone.PROBLEM,
+        ),
+        (
+            "RESTORE_COMPLETED",
+            {"wallets": 48, "undo": False},
+            "48 wallets restored; the state before is kept",
+            Tone.OK,
+        ),
+        (
+            "RESTORE_FAILED",
+            {"stage": "plan", "reason": "The password is wrong."},
+            "dry run: The password is wrong; nothing was changed",
+            Tone.PROBLEM,
+        ),
+        (
+            "WALLET_BALANCE_MISMATCH",
+            {"token": "USDC", "chain": "base", "expectedBalance": "12400000", "actualBalance": "0"},
+            "USDC on base: the backup says 12,400,000, the chain 0",
+            Tone.WARNING,
+        ),
+    ],
+)
+def test_backups_and_restores_are_told_in_sentences(
+    kind: str, payload: dict[str, Json], sentence: str, tone: Tone
+) -> None:
+    words = event_words.describe(EventRecord(1, kind, "n", 0, "about", payload))
+    assert (words.said, words.tone) == (sentence, tone)
