@@ -22,8 +22,11 @@ types: $(VENV)/.installed-test
 contracts: $(VENV)/.installed-test
 	$(BIN)/lint-imports
 
+# In a folder with a short name, because a Unix socket's path is at most 103 bytes long.
 unit: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report= $(ARGS)
+	@folder=$$(mktemp -d /tmp/bursar-XXXXXX) && \
+	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report= --basetemp=$$folder/t \
+		$(ARGS) && rm -rf $$folder
 	$(BIN)/python tests/coverage_gates.py
 
 bench: $(VENV)/.installed-test anvil
