@@ -66,8 +66,8 @@ class JobView(msgspec.Struct, frozen=True, gc=False):
 
 class BackupsView(msgspec.Struct, frozen=True):
     """All about backups. `off` says why none can be made ("" where they can). `trouble` is what
-    keeps a scheduled one from being made, or is overdue, in words. `installation` is the name that
-    is typed to replace what is there. `slots` are the ways to unlock
+    keeps a scheduled one from being made, or is overdue, in words. `installation` is the id
+    that its archives carry. `slots` are the ways to unlock
     new backups, in words. `held` says that settlements wait for an operator after a restore;
     `undo` names the generation that `undo_restore` would go back to."""
 

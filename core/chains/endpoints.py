@@ -14,13 +14,13 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 
 from core.chains.failures import EndpointError, FailureKind, Remedy
 from core.chains.pacing import ChunkSize, Pacer
 from core.chains.protocol import ChainUnreachableError, EndpointMemory
+from core.config.masking import mask_url
 from core.model import Clock, EndpointHealth, EndpointState
 
 S_co = TypeVar("S_co", covariant=True)  # sessions are set once: a pool of a subclass is a pool
@@ -49,6 +49,7 @@ class Endpoint(Generic[S_co]):
         self,
         chain: str,
         url: str,
+        label: str,
         session: S_co,
         clock: Clock,
         *,
@@ -58,7 +59,7 @@ class Endpoint(Generic[S_co]):
     ) -> None:
         self.chain = chain
         self.url = url
-        self.label = masked(url)
+        self.label = label
         self.session: Final[S_co] = session
         self.state = EndpointState.UNTRIED
         self.rung = ""
@@ -212,13 +213,14 @@ class EndpointPool(Generic[S_co]):
             Endpoint(
                 chain,
                 url,
+                label,
                 attach(url),
                 clock,
                 requests_per_second=requests_per_second,
                 longest_back_off_s=max(2.0 * interval_s, 5.0),
                 jitter=jitter,
             )
-            for url in urls
+            for url, label in zip(urls, labels(urls), strict=True)
         )
         self.in_use: Endpoint[S_co] | None = None
         self._clock = clock
@@ -357,22 +359,10 @@ def _percentile_ms(ascending: Sequence[float], q: float) -> int:
     return max(1, round(ascending[rank] * 1000))
 
 
-def masked(url: str) -> str:
-    """The URL for people: without user, password, query or key-like path segments."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if ":" in host:
-        host = f"[{host}]"
-    try:
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        port = ":?"
-    path = "/".join("…" if _looks_secret(s) else s for s in parts.path.split("/"))
-    query = "?…" if parts.query else ""
-    return f"{parts.scheme}://{host}{port}{path.rstrip('/')}{query}"
-
-
-def _looks_secret(segment: str) -> bool:
-    """Long, or letters mixed with digits at some length: the shape of an API key."""
-    digits = sum(c.isdigit() for c in segment)
-    return len(segment) >= 20 or (len(segment) >= 10 and digits >= 3)
+def labels(urls: Sequence[str]) -> list[str]:
+    """The URLs for people, without keys; those that then look alike are numbered."""
+    shown = [mask_url(url).removesuffix("/") for url in urls]
+    return [
+        f"{label} #{shown[: at + 1].count(label)}" if shown.count(label) > 1 else label
+        for at, label in enumerate(shown)
+    ]

@@ -9,6 +9,9 @@ import msgspec
 
 from core.config.settings import Settings
 
+MARK = "***"
+_PLAIN = re.compile(r"|v?\d{1,3}|[A-Za-z]{1,12}(-[A-Za-z]{1,12}){0,3}")
+
 
 def masked(settings: Settings) -> dict[str, Any]:
     """The effective settings as plain data, endpoints without credentials, for `doctor`."""
@@ -20,21 +23,18 @@ def masked(settings: Settings) -> dict[str, Any]:
 
 
 def mask_url(url: str) -> str:
-    """The URL with user info, query values and key-like path segments replaced by `***`."""
+    """The URL for people: user info left out, query values and every path segment that is no plain
+    word or version replaced by `***`. Providers put keys there, of any length."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         return url
     authority, slash, path = rest.partition("/")
     authority = authority.rpartition("@")[2]
     path, question, query = path.partition("?")
-    segments = ["***" if _looks_secret(part) else part for part in path.split("/")]
+    segments = [part if _PLAIN.fullmatch(part) else MARK for part in path.split("/")]
     if question:
-        query = "&".join(f"{pair.partition('=')[0]}=***" for pair in query.split("&"))
+        query = "&".join(f"{pair.partition('=')[0]}={MARK}" for pair in query.split("&"))
     return f"{scheme}://{authority}{slash}{'/'.join(segments)}{question}{query}"
-
-
-def _looks_secret(segment: str) -> bool:
-    return len(segment) >= 16 and re.fullmatch(r"[A-Za-z0-9_.~%-]+", segment) is not None
 
 
 def _plain(value: object) -> str:

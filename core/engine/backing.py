@@ -435,7 +435,7 @@ class Backing:
         return BackupsView(
             off=self.off,
             trouble=self._trouble(),
-            installation=self._settings.settlement.node_id,
+            installation=self.install_id,
             require=backup.require,
             backups=views,
             destinations=tuple(

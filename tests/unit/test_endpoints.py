@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from core.chains.endpoints import Endpoint, EndpointPool, masked
+from core.chains.endpoints import Endpoint, EndpointPool, labels
 from core.chains.failures import (
     TREATMENT,
     EndpointError,
@@ -241,15 +241,24 @@ async def test_what_was_learnt_outlives_a_restart_without_the_url() -> None:
     ("url", "shown"),
     [
         ("https://user:pass@rpc.example:8545/", "https://rpc.example:8545"),
-        ("https://rpc.example/v3/0123456789abcdef0123456789abcdef", "https://rpc.example/v3/…"),
-        ("https://rpc.example/rpc?apikey=abc", "https://rpc.example/rpc?…"),
-        ("wss://rpc.example/ws/v2/aB3xY9kQ2mZ7", "wss://rpc.example/ws/v2/…"),
+        ("https://rpc.example/v3/0123456789abcdef0123456789abcdef", "https://rpc.example/v3/***"),
+        ("https://rpc.example/rpc?apikey=abc", "https://rpc.example/rpc?apikey=***"),
+        ("wss://rpc.example/ws/v2/aB3xY9kQ2mZ7", "wss://rpc.example/ws/v2/***"),
+        ("http://127.0.0.1:1/s3cr3t", "http://127.0.0.1:1/***"),
         ("http://[::1]:8545/ext/bc/C/rpc", "http://[::1]:8545/ext/bc/C/rpc"),
         ("https://mainnet.base.org", "https://mainnet.base.org"),
     ],
 )
 def test_urls_are_shown_without_credentials(url: str, shown: str) -> None:
-    assert masked(url) == shown
+    assert labels([url]) == [shown]
+
+
+def test_two_keys_at_one_provider_are_two_endpoints() -> None:
+    assert labels(["https://h/v2/k3y-1", "https://g", "https://h/v2/k3y-2"]) == [
+        "https://h/v2/*** #1",
+        "https://g",
+        "https://h/v2/*** #2",
+    ]
 
 
 def test_a_chunk_halves_on_refusal_and_grows_by_a_tenth_on_success() -> None:

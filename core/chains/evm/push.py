@@ -15,7 +15,7 @@ import msgspec
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
-from core.chains.endpoints import Endpoint
+from core.chains.endpoints import Endpoint, labels
 from core.chains.evm.node import Header, block_ref
 from core.chains.failures import EndpointError, FailureKind, plain
 from core.model import BlockRef, Clock, EndpointHealth
@@ -40,7 +40,10 @@ class HeadFeed:
     """Heads from the first of `urls` that works, with failover among them."""
 
     def __init__(self, chain: str, urls: Sequence[str], clock: Clock) -> None:
-        self.endpoints = tuple(Endpoint(chain, url, None, clock) for url in urls)
+        self.endpoints = tuple(
+            Endpoint(chain, url, label, None, clock)
+            for url, label in zip(urls, labels(urls), strict=True)
+        )
         self._clock = clock
         self._in_use: Endpoint[None] | None = None
 
