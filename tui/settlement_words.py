@@ -259,10 +259,10 @@ def detail(row: Row, now_ms: int, signs: text.Glyphs, width: int) -> Words:
         room = max(13, width - len(dot.join(said)) - len(dot) - 4)
         said.append(f"key {text.elide(text.safe(view.idempotency_key), room, signs.cut)}")
     lines.append(dot.join(said))
-    trouble = [text.safe(part) for part in (view.trouble, view.reason) if part]
-    if trouble:
-        loud = WARNING if row.lane is not Lane.IDLE or view.trouble else DIM
-        words.append((f"\n{signs.warning} {dot.join(dict.fromkeys(trouble))}", loud))
+    told = dict.fromkeys(text.safe(part) for part in (view.trouble, view.reason) if part)
+    if told:
+        lead, tone = (f"{signs.warning} ", WARNING) if view.trouble else ("", DIM)
+        words.append((f"\n{lead}{dot.join(told)}", tone))
     words.append(("\n" + "\n".join(lines), DIM))
     return words
 

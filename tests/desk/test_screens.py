@@ -212,7 +212,7 @@ async def test_events_follow_live_until_the_cursor_leaves_the_last_line() -> Non
         assert "following" in desk.text()
         desk.engine.emit("ENGINE_STOPPED", "", reason="first")
         await desk.tick(1)
-        table = desk.screen.query_one(ListTable)
+        table = desk.screen.query_one("#event-log", ListTable)
         assert table.cursor == "12"
         await desk.press("k")
         desk.engine.emit("ENGINE_STOPPED", "", reason="second")
