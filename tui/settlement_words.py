@@ -261,8 +261,8 @@ def detail(row: Row, now_ms: int, signs: text.Glyphs, width: int) -> Words:
     lines.append(dot.join(said))
     told = dict.fromkeys(text.safe(part) for part in (view.trouble, view.reason) if part)
     if told:
-        lead, tone = (f"{signs.warning} ", WARNING) if view.trouble else ("", DIM)
-        words.append((f"\n{lead}{dot.join(told)}", tone))
+        lead, style = (f"{signs.warning} ", WARNING) if view.trouble else ("", DIM)
+        words.append((f"\n{lead}{dot.join(told)}", style))
     words.append(("\n" + "\n".join(lines), DIM))
     return words
 

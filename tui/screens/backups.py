@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 import msgspec
-from textual import on, work
+from textual import work
 from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
 from textual.content import Content
@@ -19,9 +19,9 @@ from textual.widgets import Static
 
 from core.api import BackupView
 from tui import backup_words, backups, text
-from tui.query import QueryError
 from tui.screens import backup_forms, backup_rows, forms
-from tui.screens.base import WIDE, Desk, DeskScreen
+from tui.screens.base import WIDE, Desk
+from tui.screens.filtered import FilteredScreen
 from tui.widgets.filter_line import FilterLine
 from tui.widgets.list_table import ListTable
 
@@ -29,7 +29,7 @@ FAILED = "failed"
 MOST_JOBS, MOST_JOBS_ROOMY = 2, 5
 
 
-class BackupsScreen(DeskScreen):
+class BackupsScreen(FilteredScreen):
     """The list, the backup under the cursor in full, and what stands around it."""
 
     PATH = ("Backups",)
@@ -57,7 +57,6 @@ class BackupsScreen(DeskScreen):
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
-        self._filter, self._filter_wrong = "", ""
         self._matches: backups.Predicate = backups.parse("")
         self._shown: dict[str, BackupView] = {}
         self._paces = backups.Paces()
@@ -126,7 +125,7 @@ class BackupsScreen(DeskScreen):
         found = backups.ordered(view.backups if view is not None else ())
         self._shown = {backup.id: backup for backup in found if self._matches(backup)}
         items = [backup_rows.item(backup, now_ms, signs) for backup in self._shown.values()]
-        is_cut = bool(self._filter and found)
+        is_cut = bool(self.filter and found)
         empty = "nothing matches: Esc clears the filter" if is_cut else backup_words.empty(view)
         self.table.show(items, empty=empty)
         self.set_class(not found, "-none")
@@ -162,17 +161,13 @@ class BackupsScreen(DeskScreen):
             self.query_one(f"#{where}", Static).update(Content.assemble(*words))
 
     def _say_where(self) -> None:
-        view, signs = self.session.backups, self.desk.signs
+        view = self.session.backups
         known = view.backups if view is not None else ()
         words: backup_words.Words = [(text.count(len(self._shown)), "")]
         if len(self._shown) != len(known):
             words.append((f"/{text.count(len(known))}", "$desk-dim"))
         words.append((" backup   " if len(known) == 1 else " backups   ", "$desk-dim"))
-        if self._filter_wrong:
-            words.append((f"{signs.problem} {self._filter_wrong}   ", "$error"))
-        elif self._filter:
-            asked = text.clip(text.safe(self._filter), 30, signs.cut)
-            words += [("filter: ", "$desk-dim"), (f"{asked}   ", "$accent")]
+        words += self.filter_words(30, trail="   ")
         words += backup_words.summary(known, view, self.session.now_ms())
         self.note(*words)
 
@@ -182,36 +177,21 @@ class BackupsScreen(DeskScreen):
 
     # --- filter ----------------------------------------------------------------------------
 
-    def action_filter(self) -> None:
-        """Open the filter's line."""
-        self.query_one(FilterLine).open(self._filter)
+    def take_filter(self, words: str) -> None:
+        """Show only what these words let through."""
+        self._matches = backups.parse(words)
 
-    @on(FilterLine.Changed)
-    def _filter_changed(self, event: FilterLine.Changed) -> None:
-        self._apply_filter(event.value)
-
-    @on(FilterLine.Closed)
-    def _filter_closed(self) -> None:
-        self._filter_wrong = ""
-        self.table.focus()
-        self._say_where()
-
-    def _apply_filter(self, words: str) -> None:
-        try:
-            self._matches = backups.parse(words)
-            self._filter, self._filter_wrong = " ".join(words.split()), ""
-        except QueryError as error:
-            self._filter_wrong = text.safe(str(error))
-        self.query_one(FilterLine).wrong(self._filter_wrong)
+    def filtered(self) -> None:
+        """Another filter: other rows."""
         self._redraw()
 
-    def action_clear(self) -> None:
-        """Every backup again."""
-        self._apply_filter("")
+    def refocus(self) -> None:
+        """Back to the list."""
+        self.table.focus()
 
     def action_failed(self) -> None:
         """Only what has trouble, or everything again."""
-        self._apply_filter("" if self._filter == FAILED else FAILED)
+        self.apply_filter("" if self.filter == FAILED else FAILED)
 
     # --- copying ---------------------------------------------------------------------------
 

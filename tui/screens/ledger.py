@@ -21,9 +21,9 @@ from core.api import CustodyView, PeerView
 from tui import ledger_words, pairs, text
 from tui.fleet_row import FleetRow
 from tui.pairs import SortBy
-from tui.query import QueryError
 from tui.screens import forms, ledger_rows
-from tui.screens.base import WIDE, Desk, DeskScreen
+from tui.screens.base import WIDE, Desk
+from tui.screens.filtered import FilteredScreen
 from tui.session import PairKey
 from tui.widgets.filter_line import FilterLine
 from tui.widgets.list_table import ListTable
@@ -34,7 +34,7 @@ EMPTY = "no peer yet: set [ledger] tokens, then POST /v1/packets books the first
 SORTS = tuple(SortBy)
 
 
-class LedgerScreen(DeskScreen):
+class LedgerScreen(FilteredScreen):
     """Accounts per peer and token, the books' health under them."""
 
     PATH = ("Ledger",)
@@ -57,7 +57,6 @@ class LedgerScreen(DeskScreen):
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
-        self._filter, self._filter_wrong = "", ""
         self._matches: pairs.Predicate = pairs.parse("")
         self._sort, self._falling = SortBy.USE, True
         self._pairs: dict[str, PeerView] = {}
@@ -124,7 +123,7 @@ class LedgerScreen(DeskScreen):
         signs = self.desk.signs
         items = [ledger_rows.total_item(total, signs) for total in pairs.totals(shown)]
         items += [ledger_rows.pair_item(view, signs) for view in ordered]
-        empty = "no pair matches: Esc clears the filter" if self._filter else EMPTY
+        empty = "no pair matches: Esc clears the filter" if self.filter else EMPTY
         self.table.show(items, empty=empty)
         self._redraw_words()
 
@@ -189,11 +188,7 @@ class LedgerScreen(DeskScreen):
         if shown != known:
             words.append((f"/{text.count(known)}", "$desk-dim"))
         words.append((" pairs" if known != 1 else " pair", "$desk-dim"))
-        if self._filter_wrong:
-            words.append((f"   {signs.problem} {self._filter_wrong}", "$error"))
-        elif self._filter:
-            words += [("   filter: ", "$desk-dim"), (text.clip(text.safe(self._filter), 40),
-                                                     "$accent")]  # fmt: skip
+        words += self.filter_words(40, lead="   ")
         arrow = signs.descending if self._falling else signs.ascending
         words += [("   sort: ", "$desk-dim"), (f"{self._sort.value} {arrow}", "")]
         self.note(*words)
@@ -208,32 +203,17 @@ class LedgerScreen(DeskScreen):
 
     # --- filter and order ------------------------------------------------------------------
 
-    def action_filter(self) -> None:
-        """Open the filter's line."""
-        self.query_one(FilterLine).open(self._filter)
+    def take_filter(self, words: str) -> None:
+        """Show only what these words let through."""
+        self._matches = pairs.parse(words)
 
-    @on(FilterLine.Changed)
-    def _filter_changed(self, event: FilterLine.Changed) -> None:
-        self._apply_filter(event.value)
-
-    @on(FilterLine.Closed)
-    def _filter_closed(self) -> None:
-        self._filter_wrong = ""
-        self.table.focus()
-        self._say_where()
-
-    def _apply_filter(self, words: str) -> None:
-        try:
-            self._matches = pairs.parse(words)
-            self._filter, self._filter_wrong = " ".join(words.split()), ""
-        except QueryError as error:
-            self._filter_wrong = text.safe(str(error))
-        self.query_one(FilterLine).wrong(self._filter_wrong)
+    def filtered(self) -> None:
+        """Another filter: other rows."""
         self._redraw_pairs()
 
-    def action_clear(self) -> None:
-        """Every pair again."""
-        self._apply_filter("")
+    def refocus(self) -> None:
+        """Back to the list."""
+        self.table.focus()
 
     def action_sort(self, step: int) -> None:
         """Sort by the next or previous column."""

@@ -18,9 +18,9 @@ from textual.widgets import Static
 
 from core.api import SettlementPairView
 from tui import settlement_words, settlements, text
-from tui.query import QueryError
 from tui.screens import forms, settlement_forms
-from tui.screens.base import WIDE, Desk, DeskScreen
+from tui.screens.base import WIDE, Desk
+from tui.screens.filtered import FilteredScreen
 from tui.session import PairKey
 from tui.settlements import Row
 from tui.widgets.filter_line import FilterLine
@@ -29,7 +29,7 @@ from tui.widgets.settlement_board import SettlementBoard
 STUCK = "stuck"
 
 
-class SettlementScreen(DeskScreen):
+class SettlementScreen(FilteredScreen):
     """The board, an alarm over it where one is due, and the row under the cursor in full."""
 
     PATH = ("Settlement",)
@@ -52,7 +52,6 @@ class SettlementScreen(DeskScreen):
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
-        self._filter, self._filter_wrong = "", ""
         self._matches: settlements.Predicate = settlements.parse("")
         self._shown: list[Row] = []
         self._counts = settlements.Counts()
@@ -98,7 +97,7 @@ class SettlementScreen(DeskScreen):
     def show_pair(self, key: settlements.SettlementKey) -> None:
         """Put the cursor on a settlement, and take away a filter that hides it."""
         if key not in {row.key for row in self._shown}:
-            self._apply_filter("")
+            self.apply_filter("")
         self.call_after_refresh(self.board.move_to, key)
 
     # --- drawing ---------------------------------------------------------------------------
@@ -109,14 +108,14 @@ class SettlementScreen(DeskScreen):
         board = settlements.board(found)
         self._stuck = tuple(r for r in (*board.in_progress, *board.pending) if r.view.stuck)
         self._shown = found
-        if self._filter:
+        if self.filter:
             self._shown = [row for row in found if self._matches(row)]
             board = settlements.board(self._shown, most_idle=settlements.MOST_FOUND)
         self.board.show(board, self._counts, self.session.now_ms(), empty=self._empty())
         self._redraw_words()
 
     def _empty(self) -> str:
-        if self._filter and self.session.settlements:
+        if self.filter and self.session.settlements:
             return "nothing matches: Esc clears the filter"
         health = self.session.settlement
         if health is None or not health.running:
@@ -159,12 +158,7 @@ class SettlementScreen(DeskScreen):
         words: settlement_words.Words = []
         if len(self._shown) != self._counts.total:
             words.append((f"{text.count(len(self._shown))}/{text.count(self._counts.total)}  ", ""))
-        if self._filter_wrong:
-            words.append((f"{signs.problem} {self._filter_wrong}   ", "$error"))
-        elif self._filter:
-            words += [("filter: ", "$desk-dim"),
-                      (text.clip(text.safe(self._filter), 30, signs.cut), "$accent"),
-                      ("   ", "")]  # fmt: skip
+        words += self.filter_words(30, trail="   ")
         words += settlement_words.summary(self._counts, signs)
         words.append((f"   {settlement_words.health_words(self.session.settlement)}", "$desk-dim"))
         self.note(*words)
@@ -175,36 +169,21 @@ class SettlementScreen(DeskScreen):
 
     # --- filter ----------------------------------------------------------------------------
 
-    def action_filter(self) -> None:
-        """Open the filter's line."""
-        self.query_one(FilterLine).open(self._filter)
+    def take_filter(self, words: str) -> None:
+        """Show only what these words let through."""
+        self._matches = settlements.parse(words)
 
-    @on(FilterLine.Changed)
-    def _filter_changed(self, event: FilterLine.Changed) -> None:
-        self._apply_filter(event.value)
-
-    @on(FilterLine.Closed)
-    def _filter_closed(self) -> None:
-        self._filter_wrong = ""
-        self.board.take_focus()
-        self._say_where()
-
-    def _apply_filter(self, words: str) -> None:
-        try:
-            self._matches = settlements.parse(words)
-            self._filter, self._filter_wrong = " ".join(words.split()), ""
-        except QueryError as error:
-            self._filter_wrong = text.safe(str(error))
-        self.query_one(FilterLine).wrong(self._filter_wrong)
+    def filtered(self) -> None:
+        """Another filter: other rows."""
         self._redraw()
 
-    def action_clear(self) -> None:
-        """Every pair again."""
-        self._apply_filter("")
+    def refocus(self) -> None:
+        """Back to the list."""
+        self.board.take_focus()
 
     def action_stuck(self) -> None:
         """Only what is stuck, or everything again."""
-        self._apply_filter("" if self._filter == STUCK else STUCK)
+        self.apply_filter("" if self.filter == STUCK else STUCK)
 
     # --- opening and copying ---------------------------------------------------------------
 
