@@ -329,25 +329,6 @@ def test_settlements_and_alerts_are_said_in_a_sentence(
     assert words.said.startswith(said)
 
 
-def test_a_backup_says_where_it_is_and_where_it_is_not_yet() -> None:
-    def created(*missing: str) -> EventRecord:
-        payload: dict[str, Json] = {
-            "backupType": "full", "wallets": 12_000, "size": 2_100_000,
-            "destinations": ["local"], "missing": list(missing),
-        }  # fmt: skip
-        return EventRecord(1, "BACKUP_CREATED", "n", NOW_MS, "id", payload)
-
-    whole = event_words.describe(created())
-    assert (whole.title, whole.tone) == ("backup", Tone.OK)
-    assert whole.said.startswith("full, 12,000 wallets, ")
-    assert whole.said.endswith("at local")
-    part = event_words.describe(created("offsite"))
-    assert part.said.endswith("at local; not yet at offsite")
-    assert part.tone is Tone.WARNING
-    failed = event_words.describe(record("BACKUP_FAILED", "", operation="create", reason="full"))
-    assert (failed.said, failed.tone) == ("create: full", Tone.PROBLEM)
-
-
 @pytest.mark.parametrize(
     ("kind", "payload", "sentence", "tone"),
     [
