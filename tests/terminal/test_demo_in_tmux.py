@@ -70,7 +70,7 @@ def keys(tmux: Tmux) -> None:
     tmux.press("5")
     assert "P50" in tmux.shows("CHAIN / ENDPOINT")
     tmux.press("6")
-    assert "started" in tmux.shows("WHAT")
+    assert "SEVERITY" in tmux.shows("WHAT")  # alerts stand over the log
     tmux.press("1")
     tmux.until(header, "the fleet again")
     tmux.press("!")
