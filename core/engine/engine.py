@@ -52,6 +52,7 @@ from core.events import Event, EventRecord
 from core.model import BursarError, Clock, Secret
 from core.settlement import SettlementEngine
 from core.store.directory import DataDirectory
+from core.store.protocol import StoreError
 from core.telemetry.audit import AuditLog
 from core.telemetry.logs import LogFile
 
@@ -293,7 +294,12 @@ class Engine:
                 version = patch.version
                 yield patch
             while live.bus.last > seq:
-                page = await live.store.events_after(seq, _EVENT_PAGE)
+                try:
+                    page = await live.store.events_after(seq, _EVENT_PAGE)
+                except StoreError:
+                    if live.stopping.is_set():
+                        return  # it was closed under this reader: the stream ends
+                    raise
                 for record in page:
                     seq = record.seq
                     yield record

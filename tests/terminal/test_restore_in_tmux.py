@@ -28,6 +28,12 @@ def unlock(tmux: Tmux, password: str) -> None:
     tmux.press("Enter")
 
 
+def name(tmux: Tmux, typed: str) -> None:
+    """Type a name into the line that asks for it, and see it there (a toast may cover it)."""
+    tmux.type(typed)
+    tmux.until(lambda shown: re.search(rf"name +{typed}", shown), f"{typed} is typed")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("columns", "lines"), [(80, 24), (200, 60)])
 def test_a_restore_is_walked_through_by_keys(columns: int, lines: int, home: Path) -> None:
@@ -49,12 +55,13 @@ def test_a_restore_is_walked_through_by_keys(columns: int, lines: int, home: Pat
         assert "600 wallets, all watch-only" in tmux.shows(" added ")
         tmux.press("Enter")
         tmux.shows("[4 confirm]")
-        tmux.type("another-name")
+        name(tmux, "another-name")
         tmux.press("Enter")
         tmux.shows("[4 confirm]")
         assert generation(home) == before
         tmux.press("C-u")
-        tmux.type(NODE_ID)
+        tmux.lacks("another-name")
+        name(tmux, NODE_ID)
         tmux.press("Enter")
         tmux.shows("[6 reconcile]", 120)
         assert generation(home) != before
