@@ -226,6 +226,7 @@ async def test_a_balancer_that_turns_to_another_chain_is_caught_by_the_scanners_
     with node.running(anvil.executable, "--chain-id", "5") as other:
         await reader.read(requests)
         assert first_two(reader)[0].in_use
+        other.rpc("evm_increaseTime", hex(3600))  # its clock says nothing of this chain
         other.mine(anvil.head() + 5)
         proxy.target = other.url
         reading = await reader.read(requests)

@@ -14,7 +14,7 @@ from core.chains.evm.heads import HeadRing, Verdict
 from core.chains.evm.ladder import wrong_chain
 from core.chains.evm.node import EvmNode
 from core.chains.failures import EndpointError, FailureKind
-from core.model import BlockRef, Clock
+from core.model import BlockRef, Clock, EndpointState
 
 TRIAL_TIMEOUT_S = 3.0  # for the first request to an endpoint that has failed before
 BEHIND_READINGS = 3  # after so many older heads in a row the chain itself went back
@@ -64,9 +64,7 @@ class HeadTracker:
     async def head(self, node: EvmNode) -> Head:
         """The node's newest block, fit to be read at. Raises EndpointError(STALE, ...)."""
         block = await node.newest(timeout_s=self._limit(node))
-        others = [e.session.head for e in self._pool.endpoints if e.session is not node]
-        newest_ms = max((h.time_ms for h in others if h is not None), default=0)
-        behind_s = (newest_ms - block.time_ms) / 1000
+        behind_s = (self._newest_ms(other_than=node) - block.time_ms) / 1000
         if behind_s > self._stale_after_s:
             words = f"block {block.number} is {behind_s:.0f} s behind the chain"
             raise EndpointError(FailureKind.STALE, words)
@@ -98,6 +96,13 @@ class HeadTracker:
             except EndpointError as error:
                 endpoint.leave(error)
         self._pool.measure_lag()
+
+    def _newest_ms(self, other_than: EvmNode) -> int:
+        """The newest head among the other endpoints; one refused tells of another chain."""
+        refused = EndpointState.REFUSED
+        others = [e for e in self._pool.endpoints if e.session is not other_than]
+        heads = [e.session.head for e in others if e.state is not refused]
+        return max((head.time_ms for head in heads if head is not None), default=0)
 
     def _limit(self, node: EvmNode) -> float | None:
         return self._trial_s if node.endpoint.half_open else None
