@@ -25,6 +25,9 @@ LARGE = 5_000
 """Rows that the garbage collector does not walk, for keys wait meanwhile; no row is in a cycle."""
 
 
+Loudness = tuple[int, int, int]
+"""How many rows of an agent are OK, a warning, a problem."""
+SILENT: Loudness = (0, 0, 0)
 _LOUDNESS = {Severity.OK: 0, Severity.WARNING: 1, Severity.PROBLEM: 2}
 
 
@@ -64,7 +67,8 @@ class FleetModel:
         self._lines: dict[str, ChainLine] = {}
         self._totals: dict[int, AssetTotal] = {}
         self._version = 0
-        self._per_agent: dict[str, list[int]] = {}
+        self._per_agent: dict[str, Loudness] = {}
+        self._seen: dict[Loudness, Loudness] = {}  # each once: agents are many, their counts few
         self._by_loudness = [0, 0, 0]
         self._order = FleetOrder(self.rows)
         self._touched: set[int] = set()
@@ -90,10 +94,11 @@ class FleetModel:
         self.assets = {asset.id: asset for asset in state.assets}
         self.chains = {chain.name: chain for chain in state.chains}
         for agent in state.agents:
-            self._per_agent[agent.id] = [0, 0, 0]
+            self._per_agent[agent.id] = SILENT
             self._by_loudness[0] += 1
         for chain in state.chains:
             self._lines[chain.name] = ChainLine(chain)
+        self._version += 1
         for view in state.balances:
             self._add(view)
         self._totals = {total.asset: total for total in state.totals}
@@ -114,6 +119,7 @@ class FleetModel:
         rows = self.rows
         for view in patch.balances:
             row = rows.get(view.account)
+            self._version += 1
             if row is None:
                 self._add(view)
                 self._reshaped = True
@@ -122,7 +128,6 @@ class FleetModel:
                     self._count(view.agent, row.view.severity, -1)
                     self._count(view.agent, view.severity, 1)
                 row.view = view
-                self._version += 1
                 row.version = self._version
             dirty.add(view.account)
         for account in patch.removed:
@@ -144,7 +149,7 @@ class FleetModel:
         for agent in patch.agents:
             self.agents[agent.id] = agent
             if agent.id not in self._per_agent:
-                self._per_agent[agent.id] = [0, 0, 0]
+                self._per_agent[agent.id] = SILENT
                 self._by_loudness[0] += 1
         assets = {asset.id for asset in patch.assets}
         agents = {agent.id for agent in patch.agents}
@@ -165,7 +170,6 @@ class FleetModel:
         agent = self.agents.get(view.agent)
         if agent is None:
             agent = Agent(view.agent)
-        self._version += 1
         self.rows[view.account] = FleetRow(
             view, asset, agent, self._line(view.chain), self._version
         )
@@ -184,11 +188,14 @@ class FleetModel:
         """One more or less row of that severity; the agent counts once, by its worst row."""
         counts = self._per_agent.get(agent)
         if counts is None:
-            counts = self._per_agent[agent] = [0, 0, 0]
+            counts = SILENT
             self._by_loudness[0] += 1
         self._by_loudness[_worst(counts)] -= 1
-        counts[_LOUDNESS[severity]] += by
-        self._by_loudness[_worst(counts)] += 1
+        new = list(counts)
+        new[_LOUDNESS[severity]] += by
+        found = (new[0], new[1], new[2])
+        self._per_agent[agent] = self._seen.setdefault(found, found)
+        self._by_loudness[_worst(found)] += 1
 
     @property
     def counts(self) -> FleetCounts:

@@ -44,7 +44,9 @@ _LOUDNESS = {Severity.OK: 0, Severity.WARNING: 1, Severity.PROBLEM: 2}
 _LIFE = {state: rank for rank, state in enumerate(WalletState)}
 _DIGITS = re.compile(r"(\d+)")
 
-_Key = tuple[int, int, int]
+_UNKNOWN = 1 << 600
+"""Above every value: amounts are below 2^256, scaled to at most 77 decimals."""
+
 Value = Callable[[FleetRow], int | None]
 Matches = Callable[[FleetRow], bool]
 
@@ -53,14 +55,15 @@ class Looked(NamedTuple):
     """What looking found: the new keys of rows whose key differs, the rows that enter or leave
     the filter, and the key and the members that this was found against."""
 
-    keys: dict[int, _Key]
+    keys: dict[int, int]
     flipped: set[int]
-    key: Callable[[FleetRow], _Key]
+    key: Callable[[FleetRow], int]
     members: set[int] | None
 
 
 class FleetOrder:
-    """Account ids of `rows`, filtered and sorted. `rows` is the model's own mapping."""
+    """Account ids of `rows`, filtered and sorted. `rows` is the model's own mapping; the rank and
+    the key of a row stand in the row."""
 
     def __init__(self, rows: Mapping[int, FleetRow]) -> None:
         self.shown: list[int] = []
@@ -72,9 +75,8 @@ class FleetOrder:
         """Whether a row is shown; None shows all. Call `filter_all` after another was set."""
         self._rows = rows
         self._sorted: list[int] = []
-        self._keys: dict[int, _Key] = {}
         self._members: set[int] | None = None
-        self._ranks: dict[int, int] = {}
+        self._rank_bits = 0
         self._chains: dict[str, int] = {}
         self._symbols: dict[str, int] = {}
         self._powers: dict[int, int] = {}
@@ -97,8 +99,9 @@ class FleetOrder:
     def rebuild(self) -> None:
         """Key, sort and filter every row: another sort was chosen, or rows came or went."""
         key = self._key = self._key_of()
-        self._keys = {account: key(row) for account, row in self._rows.items()}
-        self._sorted = sorted(self._rows, key=self._keys.__getitem__)
+        for row in self._rows.values():
+            row.key = key(row)
+        self._sorted = sorted(self._rows, key=self._key_at)
         self.filter_all()
 
     def filter_all(self) -> None:
@@ -139,7 +142,9 @@ class FleetOrder:
             (agents[row.view.agent], chains[row.view.chain], account)
             for account, row in rows.items()
         )
-        self._ranks = {account: rank for rank, (_, _, account) in enumerate(ranked)}
+        for rank, (_, _, account) in enumerate(ranked):
+            rows[account].rank = rank
+        self._rank_bits = len(ranked).bit_length()
         scale = max((asset.decimals for asset in known), default=0)
         self._powers = {
             decimals: 10 ** (scale - decimals)
@@ -150,7 +155,7 @@ class FleetOrder:
 
     def looking(self, accounts: Collection[int]) -> Generator[None, None, Looked]:
         """Look at these rows, in slices; nothing is changed, rows may change meanwhile."""
-        rows, keys, key = self._rows, self._keys, self._key
+        rows, key = self._rows, self._key
         found = Looked({}, set(), key, self._members)
         members, matches = self._members, self.matches
         waiting = iter(accounts)
@@ -160,7 +165,7 @@ class FleetOrder:
                 if row is None:
                     continue
                 new = key(row)
-                if keys.get(account) != new:
+                if row.key != new:
                     found.keys[account] = new
                 if members is None or matches is None:
                     continue
@@ -176,14 +181,15 @@ class FleetOrder:
             return
         keys = {account: key for account, key in found.keys.items() if account in self._rows}
         if keys:
-            self._keys.update(keys)
+            for account, key in keys.items():
+                self._rows[account].key = key
             stay = [account for account in self._sorted if account not in keys]
             if len(keys) <= FEW:
                 for account in keys:
-                    insort(stay, account, key=self._keys.__getitem__)
+                    insort(stay, account, key=self._key_at)
             else:  # two runs, each in order: the sort only has to merge them
                 stay += sorted(keys, key=keys.__getitem__)
-                stay.sort(key=self._keys.__getitem__)
+                stay.sort(key=self._key_at)
             self._sorted = stay
         flipped = set()
         if self._members is not None and found.members is self._members:
@@ -205,22 +211,23 @@ class FleetOrder:
 
     # --- keys ------------------------------------------------------------------------------
 
-    def _key_of(self) -> Callable[[FleetRow], _Key]:
-        """(unknown last, the value with the direction's sign, rank): integers throughout, so
-        that balances of any decimals compare exactly."""
-        value, ranks, sign = self._value_of(), self._ranks, -1 if self.is_descending else 1
-        last = len(ranks)
+    def _key_at(self, account: int) -> int:
+        return self._rows[account].key
 
-        def key(row: FleetRow) -> _Key:
-            rank = ranks.get(row.view.account, last)
+    def _key_of(self) -> Callable[[FleetRow], int]:
+        """One integer: the value with the direction's sign (unknown last), and below it the rank.
+        So balances of any decimals compare exactly, and a fleet's keys are small."""
+        value, bits, sign = self._value_of(), self._rank_bits, -1 if self.is_descending else 1
+
+        def key(row: FleetRow) -> int:
             found = value(row)
-            return (1, 0, rank) if found is None else (0, sign * found, rank)
+            return ((_UNKNOWN if found is None else sign * found) << bits) + row.rank
 
         return key
 
     def _value_of(self) -> Value:
         """What the present sort compares."""
-        ranks, powers = self._ranks, self._powers
+        powers = self._powers
         chains, symbols = self._chains, self._symbols
 
         def scaled(amount: int | None, decimals: int) -> int | None:
@@ -228,7 +235,7 @@ class FleetOrder:
 
         values: dict[SortKey, Value] = {
             SortKey.SEVERITY: lambda row: _LOUDNESS[row.view.severity],
-            SortKey.AGENT: lambda row: ranks.get(row.view.account, len(ranks)),
+            SortKey.AGENT: lambda row: row.rank,
             SortKey.CHAIN: lambda row: chains.get(row.view.chain),
             SortKey.ASSET: lambda row: symbols.get(row.asset.symbol),
             SortKey.BALANCE: lambda row: scaled(row.view.amount, row.asset.decimals),

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from core.api import BalanceView, ChainState
 from core.model import Agent, Asset, Severity, WalletState
 from tui import text
@@ -22,23 +24,21 @@ class ChainLine:
         self.state = state
 
 
-class FleetRow:
+class FleetRow(msgspec.Struct, gc=False, eq=False):
     """One row: an account's newest view with what the registry says about it.
 
-    `version` is new whenever anything shown of the row changed, age aside, and never used twice.
+    `version` is another one whenever anything shown of the row changed, age aside, and not one it
+    had before. `rank` and `key` are the order's.
     """
 
-    __slots__ = ("_search", "agent_view", "asset", "line", "version", "view")
-
-    def __init__(
-        self, view: BalanceView, asset: Asset, agent: Agent, line: ChainLine, version: int
-    ) -> None:
-        self.view = view
-        self.asset = asset
-        self.agent_view = agent
-        self.line = line
-        self.version = version
-        self._search = ""
+    view: BalanceView
+    asset: Asset
+    agent_view: Agent
+    line: ChainLine
+    version: int
+    rank: int = 0
+    key: int = 0
+    words: str = ""
 
     @property
     def account(self) -> int:
@@ -113,12 +113,12 @@ class FleetRow:
     @property
     def search(self) -> str:
         """Everything textual of the row, lower-case, for plain words of a filter."""
-        if not self._search:
+        if not self.words:
             view, agent = self.view, self.agent_view
             words = (view.agent, view.address, view.chain, self.asset.symbol, self.asset.name)
             state = agent.state.value
-            self._search = "\n".join((*words, agent.group, *agent.tags, state)).lower()
-        return self._search
+            self.words = "\n".join((*words, agent.group, *agent.tags, state)).lower()
+        return self.words
 
     def is_stale(self, now_ms: int) -> bool:
         """Whether the figure is an old one: its read failed, or none came for two intervals."""
@@ -137,4 +137,4 @@ class FleetRow:
 
     def forget_words(self) -> None:
         """Registry words changed: the search text is made anew when it is next asked for."""
-        self._search = ""
+        self.words = ""

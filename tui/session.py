@@ -49,7 +49,7 @@ from tui.alerts import OpenAlerts
 from tui.fleet import FleetModel
 from tui.settlements import SettlementKey, key_of
 
-EVENT_TAIL = 2_000
+EVENT_TAIL = 1_000
 """Events kept for the screen; older ones are read from the store."""
 FIRST_EVENTS = 500
 """Events read at the start."""

@@ -22,6 +22,8 @@ class Differences:
     """What was seen of one account since chain and ledger last agreed. Differences are what the
     chain says less what is booked."""
 
+    __slots__ = ("_seen", "_since")
+
     def __init__(self) -> None:
         self._seen: list[Seen] = []
         self._since = 0

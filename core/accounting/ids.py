@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
 
 from core.ledger import AMOUNT_MAX
+
+_MARKS_KEPT = 1_024  # a mark stands in every account of its owner or token, as one int
 
 
 class Kind(StrEnum):
@@ -62,11 +65,13 @@ def account_id(node: str, peer: str, token: str, kind: Kind) -> int:
     return digest_id(node, peer, token, kind.value)
 
 
+@lru_cache(maxsize=_MARKS_KEPT)
 def owner_mark(node: str, peer: str) -> int:
     """`user_data_128`: 8 bytes of SHA-256 of the node, then 8 of the peer."""
     return int.from_bytes(sha256(node.encode()).digest()[:8] + sha256(peer.encode()).digest()[:8])
 
 
+@lru_cache(maxsize=_MARKS_KEPT)
 def token_mark(token: str) -> int:
     """`user_data_64`: 8 bytes of SHA-256 of the token."""
     return int.from_bytes(sha256(token.encode()).digest()[:8])

@@ -249,7 +249,7 @@ class ChainBook:
         return remarks
 
     def apply(
-        self, plan: Plan, difference: Difference, *, time_ms: int, block: int, told: bool
+        self, plan: Plan, reading: Reading, difference: Difference, *, time_ms: int, told: bool
     ) -> None:
         """Take a difference over. `told` says that the store has it; else what the store holds is
         remembered, and the next reading that reaches it reports the change from there."""
@@ -257,6 +257,7 @@ class ChainBook:
             self.checked_ms[row] = self.checked(row)
         for row in difference.recovered:
             del self.faults[row]
+        block = reading.block.number
         for row, old, amount in difference.replacements:
             if told:
                 self.untold.pop(row, None)
@@ -280,6 +281,11 @@ class ChainBook:
         for row, reason in difference.faults:
             self.errors[row] += 1
             self.faults[row] = (reason, time_ms)
+        for sparse in (self.faults, self.untold):
+            if not sparse:
+                sparse.clear()  # one that held the whole fleet gives its room back
+        if plan is self.plan and not self.faults:
+            self.amounts = list(reading.amounts)  # equal; but the reader's ints, not as many more
         self._stamp(plan, time_ms)
 
     def _stamp(self, plan: Plan, time_ms: int) -> None:

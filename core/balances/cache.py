@@ -312,7 +312,7 @@ class BalanceCache:
         was_unread = known.shown_unread
         new_rows = [r.row for r in difference.replacements] + [row for row, _ in difference.settled]
         before = [(row, book.amounts[row], book.changed_ms[row]) for row in new_rows]
-        book.apply(plan, difference, time_ms=time_ms, block=reading.block.number, told=told)
+        book.apply(plan, reading, difference, time_ms=time_ms, told=told)
         for row, from_ms in retaken.items():
             trend = self._trends.get(book.accounts[row].id)
             if trend is not None:

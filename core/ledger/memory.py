@@ -303,8 +303,8 @@ class Book:
             return None
         row = Transfer(
             id_,
-            t.debit_account_id,
-            t.credit_account_id,
+            dr.id,  # the account's own int, not one more that is equal: a ledger has millions
+            cr.id,
             amount,
             0,
             t.user_data_128,

@@ -31,8 +31,8 @@ Work = Callable[[sqlite3.Connection], T]
 
 _OLDEST_SQLITE = (3, 35, 0)  # UPDATE ... RETURNING
 _WAL_PAGES = 4_000  # checkpoint at 16 MB: a sweep of 30,000 rows rewrites half of that
-_WRITER_CACHE_KIB = 8_000  # a sweep's pages stay in memory until they are committed: 30,000 rows'
-_READER_CACHE_KIB = 4_000
+_WRITER_CACHE_KIB = 3_000  # the pages that a sweep of 30,000 rows changes, twice over
+_READER_CACHE_KIB = 1_000
 
 _ADVICE = {
     sqlite3.SQLITE_FULL: "the disk is full; free space on it, nothing stored before is lost",

@@ -10,15 +10,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
-from coincurve import PrivateKey, PublicKey
 
 from core.chains.base58 import decode_check, encode_check
 from core.chains.protocol import AddressError
 from core.model import BursarError
 from core.wallets.secrets import SecretBytes
+
+if TYPE_CHECKING:
+    from coincurve import PrivateKey, PublicKey
 
 HARDENED: Final = 0x80000000
 _XPUB_VERSION: Final = bytes.fromhex("0488b21e")
@@ -116,7 +118,7 @@ class ExtendedPrivateKey:
     def public(self) -> ExtendedPublicKey:
         """The public half."""
         return ExtendedPublicKey(
-            PrivateKey(self._key.reveal()).public_key.format(),
+            _private(self._key).public_key.format(),
             self._chain_code.reveal(),
             self.depth,
             self.parent_fingerprint,
@@ -131,7 +133,7 @@ class ExtendedPrivateKey:
             hmac.digest(self._chain_code.reveal(), head.reveal() + number.to_bytes(4), "sha512")
         )
         return ExtendedPrivateKey(
-            SecretBytes(PrivateKey(self._key.reveal()).add(digest.reveal()[:32]).secret),
+            SecretBytes(_private(self._key).add(digest.reveal()[:32]).secret),
             SecretBytes(digest.reveal()[32:]),
             self.depth + 1,
             public.identifier[:4],
@@ -195,7 +197,15 @@ def hash160(content: bytes) -> bytes:
     return RIPEMD160.new(hashlib.sha256(content).digest()).digest()
 
 
+def _private(key: SecretBytes) -> PrivateKey:
+    from coincurve import PrivateKey  # late: most engines never derive
+
+    return PrivateKey(key.reveal())
+
+
 def _point(key: bytes) -> PublicKey:
+    from coincurve import PublicKey
+
     if key[:1] not in (b"\x02", b"\x03"):
         raise DerivationError("An extended public key holds no compressed public key.")
     try:

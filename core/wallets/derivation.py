@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
-from coincurve import PublicKey
 
 from core.chains.addresses import AddressError, parse_address
 from core.chains.base58 import tron_address, xrpl_address
@@ -26,6 +25,9 @@ from core.wallets.bip32 import (
     hash160,
     parse_path,
 )
+
+if TYPE_CHECKING:
+    from coincurve import PublicKey
 
 T = TypeVar("T")
 R = TypeVar("R")

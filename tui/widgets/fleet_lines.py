@@ -24,8 +24,9 @@ from tui.widgets.fleet_columns import VOLATILE, Drawing, Placed, cell, lay_out, 
 Levels = Sequence[int | None]
 """A row's sparkline: balances in base units, oldest first, None where not known."""
 
-_STRIPS_KEPT = 1_024
-_ROWS_KEPT = 2_048
+# A few screens of each: with all that Textual keeps beside it, a strip is 10 KB and more.
+_STRIPS_KEPT = 128
+_ROWS_KEPT = 512
 
 
 class Line(NamedTuple):

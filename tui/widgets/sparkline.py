@@ -14,7 +14,7 @@ ASCII_BLOCKS = "_.:-=+*#"
 GAP = " "
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=1024)
 def _draw(levels: tuple[int | None, ...], width: int, blocks: str) -> str:
     shown = levels if len(levels) <= width else _resample(levels, width)
     known = [level for level in shown if level is not None]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 from core.chains.chores import Chores
 from core.chains.endpoints import Endpoint, EndpointPool
@@ -17,7 +18,6 @@ from core.chains.evm import selftest
 from core.chains.evm.ladder import find_pin, settle, speaks_of_technique
 from core.chains.evm.node import EvmNode
 from core.chains.evm.plan import Plan
-from core.chains.evm.push import HeadFeed
 from core.chains.evm.rungs import Rung, ladder
 from core.chains.evm.sweep import Sweep, Swept, sample_of
 from core.chains.evm.tracker import Head, HeadTracker
@@ -35,6 +35,9 @@ from core.model import (
     Reading,
     Request,
 )
+
+if TYPE_CHECKING:
+    from core.chains.evm.push import HeadFeed
 
 DOUBTS = 2  # internal errors in a row after which the rung is blamed
 PLAN_IN_THREAD = 2_000  # requests from which planning would hold up the loop
@@ -101,7 +104,7 @@ class EvmReader:
             stale_after_s=stale_after_s,
         )
         pushing = [url for url in endpoints if url not in reading]
-        self._feed = HeadFeed(name, pushing, clock) if pushing else None
+        self._feed = _feed_of(name, pushing, clock) if pushing else None
         self._order = list(endpoints)
         self._plan: Plan | None = None
         self._chores = Chores()
@@ -251,6 +254,12 @@ class EvmReader:
         elif outcome.passed is False:
             endpoint.note = f"{rung} dropped, it disagrees with single reads: {outcome.words}"
             node.drop(rung, endpoint.note)
+
+
+def _feed_of(name: str, urls: Sequence[str], clock: Clock) -> HeadFeed:
+    from core.chains.evm.push import HeadFeed  # late: it brings a WebSocket library
+
+    return HeadFeed(name, urls, clock)
 
 
 async def _whole(node: EvmNode, at: BlockRef) -> BlockRef:
