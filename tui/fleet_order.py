@@ -221,7 +221,8 @@ class FleetOrder:
 
         def key(row: FleetRow) -> int:
             found = value(row)
-            return ((_UNKNOWN if found is None else sign * found) << bits) + row.rank
+            above = (_UNKNOWN if found is None else sign * found) << bits
+            return above + row.rank if above else row.rank  # most: the rank's own int
 
         return key
 

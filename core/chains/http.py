@@ -17,6 +17,7 @@ import msgspec
 
 from core.chains.failures import EndpointError, FailureKind, of_rpc_error, plain
 from core.model import Clock
+from core.telemetry.trust import trust
 
 T = TypeVar("T")
 
@@ -57,7 +58,7 @@ _error = msgspec.json.Decoder(RpcErrorBody)
 _encode = msgspec.json.Encoder().encode
 
 
-def open_client() -> httpx.AsyncClient:
+def open_client(*urls: str) -> httpx.AsyncClient:
     """A client for all endpoints of a chain: kept connections, no redirects, gzip answers.
 
     Environment proxies are honoured; TLS is verified. Time-outs are set per request.
@@ -65,6 +66,7 @@ def open_client() -> httpx.AsyncClient:
     for chatty in ("httpx", "httpcore"):
         logging.getLogger(chatty).setLevel(logging.WARNING)  # they log whole URLs, keys included
     return httpx.AsyncClient(
+        verify=trust(urls),
         limits=httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=120),
         follow_redirects=False,
         headers={"Content-Type": "application/json", "Accept-Encoding": "gzip"},

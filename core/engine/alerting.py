@@ -88,10 +88,9 @@ class Alerting:
 
     async def run(self) -> None:
         """Observe and send out until cancelled."""
-        async with asyncio.TaskGroup() as group, open_client() as client:
-            sender = event_webhook(
-                self._settings.webhooks, self._store, self._bus, self._clock, client
-            )
+        webhooks = self._settings.webhooks
+        async with asyncio.TaskGroup() as group, open_client(webhooks.url) as client:
+            sender = event_webhook(webhooks, self._store, self._bus, self._clock, client)
             if sender is not None:
                 group.create_task(sender.run(), name="webhook")
             await self._watch()

@@ -149,8 +149,7 @@ class CustodyWatch:
             else:
                 self._due.difference_update(part)
                 self._freeze(found)
-        if not self._due:
-            self._due = set()  # one that held a whole fleet never gives its room back
+        self._due = set(self._due)  # a copy has no room left of what was taken out
         if complaint and complaint != self._complaint:
             log.error("chain and ledger not compared: %s", complaint)
         self._complaint = complaint
@@ -215,7 +214,8 @@ class CustodyWatch:
         if block is None:
             block = blocks[row.chain] = self._block_of(row.chain)
         asset = self._cache.assets[row.asset]
-        amount = None if row.error else int(row.amount)
+        book = self._cache.book(row.chain)
+        amount = None if row.error else book.amounts[book.row_of[account]]
         return ChainReading(holding_of(row.agent, asset), amount, block, row.error)
 
     def _block_of(self, chain: str) -> int:

@@ -126,7 +126,7 @@ class Settling:
     def _engine_of(self, settings: SettlementSettings, clock: Clock) -> SettlementEngine:
         if settings.engine == "manual":
             return ManualEngine()
-        self._client = open_client()
+        self._client = open_client(settings.webhook_url)
         secret = Secret(os.environ[settings.webhook_secret_env])
         post = SignedPost(self._client, settings.webhook_url, secret, clock)
         return WebhookEngine(post, clock)

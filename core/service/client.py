@@ -41,6 +41,7 @@ from core.api import (
 from core.events import EventRecord
 from core.model import BursarError, NoWallet, Secret
 from core.service import wire
+from core.telemetry.trust import trust
 
 
 class EngineClient:
@@ -49,7 +50,7 @@ class EngineClient:
     def __init__(self, socket: Path) -> None:
         self._socket = socket
         self._instance = ""
-        transport = httpx.AsyncHTTPTransport(uds=str(socket))
+        transport = httpx.AsyncHTTPTransport(uds=str(socket), verify=trust(()))
         # A command may wait for a reading of every chain; a stream for the next keep-alive.
         self._http = httpx.AsyncClient(
             transport=transport,

@@ -24,6 +24,7 @@ from core.config.masking import mask_url
 from core.events import Bus, EventRecord
 from core.model import BursarError, Clock, Secret
 from core.store.protocol import Store, StoreError
+from core.telemetry.trust import trust
 
 log = logging.getLogger("bursar.telemetry")
 
@@ -55,11 +56,12 @@ def backoff_s(failures: int, rng: Callable[[], float] = random.random) -> float:
     return longest * (0.5 + rng() / 2)
 
 
-def open_client() -> httpx.AsyncClient:
-    """A client for webhooks; TLS is verified and redirects are not followed."""
+def open_client(*urls: str) -> httpx.AsyncClient:
+    """A client for these webhooks; TLS is verified and redirects are not followed."""
     for chatty in ("httpx", "httpcore"):
         logging.getLogger(chatty).setLevel(logging.WARNING)  # they log whole URLs, keys included
     return httpx.AsyncClient(
+        verify=trust(urls),
         limits=httpx.Limits(max_connections=32, max_keepalive_connections=8),
         follow_redirects=False,
     )

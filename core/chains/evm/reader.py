@@ -83,7 +83,7 @@ class EvmReader:
         self.name = name
         self._timeout_s = timeout_s
         self._self_test = self_test
-        self._client = open_client()
+        self._client = open_client(*reading)
         self._rungs = ladder() if rungs is None else tuple(rungs)
         self._pool: EndpointPool[EvmNode] = EndpointPool(
             name,

@@ -65,7 +65,7 @@ class TronReader:
     ) -> None:
         self.name = name
         self._clock = clock
-        self._client = open_client()
+        self._client = open_client(*urls)
         self._pool: EndpointPool[TronNode] = EndpointPool(
             name,
             urls,
