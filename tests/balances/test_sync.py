@@ -229,11 +229,10 @@ async def test_pushed_heads_wake_a_cycle_but_not_more_often_than_allowed(tmp_pat
             first = reader.reads[0]
             head = (await reader.read([])).block
             reader.reads.pop()
-            for _ in range(12):
+            for second in range(1, 13):
                 reader.pushed.put_nowait(head)
                 await made.clock.advance(1)
-                await asyncio.sleep(0.02)
-            await made.completed({"base": 3})
+                await made.completed({"base": 1 + second // 5})
             assert [at - first for at in reader.reads] == [0, 5_000, 10_000]
 
 
