@@ -65,6 +65,14 @@ class Amount(int):
     __slots__ = ()
 
 
+_NOTHING = Amount(0)
+
+
+def exact(amount: int) -> Amount:
+    """Base units as a view carries them; a fleet has many zeros, and they are one object."""
+    return Amount(amount) if amount else _NOTHING
+
+
 def parse_amount(text: str, decimals: int) -> int:
     """A decimal text such as `1250.5` in base units, exactly.
 

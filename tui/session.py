@@ -49,10 +49,8 @@ from tui.alerts import OpenAlerts
 from tui.fleet import FleetModel
 from tui.settlements import SettlementKey, key_of
 
-EVENT_TAIL = 1_000
-"""Events kept for the screen; older ones are read from the store."""
-FIRST_EVENTS = 500
-"""Events read at the start."""
+EVENT_TAIL = 500
+"""Events kept for the screen, and read at the start; older ones are read from the store."""
 PERIODS_S = (0.25, 0.5, 1.0, 2.0, 5.0)
 """The rates of display, fastest first: 4 Hz to 0.2 Hz."""
 SLICE = 1_000
@@ -221,7 +219,7 @@ class Session(DOMNode):
         self._take(state)
         self.drain(force=True)
         if not self._tail:
-            stored = await api.events(EventQuery(limit=FIRST_EVENTS, newest=True))
+            stored = await api.events(EventQuery(limit=EVENT_TAIL, newest=True))
             self._tail.extend(stored)
             self._last_seq = max(state.seq, stored[-1].seq if stored else 0)
             self.events = EventTail(tuple(self._tail))

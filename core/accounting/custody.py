@@ -47,7 +47,6 @@ from core.ledger import AMOUNT_MAX, Account, Ledger, Transfer, TransferStatus
 
 _TOO_LARGE = "the amount is beyond 2^128 - 1 base units, which no ledger account can hold"
 _CREATED = TransferStatus.CREATED
-_AGREES = frozenset({FindingState.EQUAL, FindingState.OPENED})
 _READINGS = 1_000  # compared before others get a turn of the loop
 
 
@@ -76,7 +75,7 @@ class Custody:
         self._trial = Trial(ledger)
         self._opened = HoldingSet()
         self._differences: dict[Holding, Differences] = {}
-        self._findings: dict[Holding, Finding] = {}  # see `findings`
+        self._unexplained: dict[Holding, Finding] = {}  # see `unexplained`
         self._turn = asyncio.Lock()  # one reconciliation at a time
 
     def rules_of(self, chain: str) -> ChainRules:
@@ -153,10 +152,10 @@ class Custody:
 
     def _remember(self, found: Mapping[Holding, Finding]) -> None:
         for holding, finding in found.items():
-            if finding.state in _AGREES:
-                self._findings.pop(holding, None)
+            if finding.state is FindingState.UNEXPLAINED:
+                self._unexplained[holding] = finding
             else:
-                self._findings[holding] = finding
+                self._unexplained.pop(holding, None)
 
     def _compare(self, reading: ChainReading, account: Account) -> Finding:
         holding, block = reading.holding, reading.block
@@ -196,8 +195,8 @@ class Custody:
         if not reason.strip():
             raise CustodyRefused(f"{holding}: give a reason for booking what is unexplained.")
         async with self._turn:
-            finding = self._findings.get(holding)
-            if finding is None or finding.state is not FindingState.UNEXPLAINED or finding.booked:
+            finding = self._unexplained.get(holding)
+            if finding is None or finding.booked:
                 raise CustodyRefused(
                     f"{holding}: nothing is unexplained; reconcile it to see how it stands."
                 )
@@ -213,7 +212,7 @@ class Custody:
                 raise CustodyRefused(
                     f"{holding}: {finding.unexplained} was not booked: {done.reason}."
                 )
-            self._findings[holding] = done
+            self._unexplained[holding] = done
             return done
 
     async def _explain(self, todo: Sequence[tuple[Finding, Account]], reason: str) -> list[Finding]:
@@ -250,10 +249,10 @@ class Custody:
         return {h: row.debits_posted - row.credits_posted for h, row in rows.items()}
 
     @property
-    def findings(self) -> dict[Holding, Finding]:
-        """The last finding of each holding whose chain and ledger do not simply agree, as of its
-        last reconciliation since the start; a copy."""
-        return dict(self._findings)
+    def unexplained(self) -> dict[Holding, Finding]:
+        """The last finding of each holding that its last reconciliation left unexplained, or
+        explained at that very moment (`booked`); a copy."""
+        return dict(self._unexplained)
 
     async def trial_balance(self) -> list[TrialBalance]:
         """One per asset met so far."""

@@ -26,7 +26,7 @@ from tui.query import QueryError
 from tui.screens import forms
 from tui.screens.base import Desk, DeskScreen
 from tui.session import Phase
-from tui.widgets import plot
+from tui.widgets import area
 from tui.widgets.filter_line import FilterLine
 from tui.widgets.fleet_columns import COLUMNS, DEFAULT_COLUMNS
 from tui.widgets.fleet_table import FleetTable
@@ -95,7 +95,7 @@ class FleetScreen(DeskScreen):
             )
             with Vertical(id="fleet-side"):
                 yield RowDetail(self.desk.signs, ascii_only=self.desk.options.safe)
-                yield HistoryChart(ascii_only=self.desk.options.safe)
+                yield HistoryChart(brush=area, ascii_only=self.desk.options.safe)
         yield Static(id="fleet-message")
         yield FilterLine("chain:base asset:usdc bal<10 runway<1h -tag:test text")
 
@@ -177,7 +177,6 @@ class FleetScreen(DeskScreen):
         end = (self.session.now_ms() // CHART_STEP_MS + 1) * CHART_STEP_MS
         chart, start = self.query_one(HistoryChart), end - CHART_MS
         try:
-            await asyncio.to_thread(plot.load)
             history = await self.session.api.history(
                 row.agent, row.chain, row.asset.contract or row.symbol, start, end
             )

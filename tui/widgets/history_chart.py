@@ -7,7 +7,7 @@ then kept. Every figure beside the picture is exact and comes from `tui.text`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 from rich.segment import Segment
 from rich.style import Style
@@ -32,6 +32,20 @@ RANGES: Mapping[str, int] = {
 
 _HEAD = 1
 _FOOT = 2
+
+
+class Brush(Protocol):
+    """What turns lines of dots into glyphs: the module `plot`, or `area`."""
+
+    def dots(self, width: int, height: int, ascii_only: bool = False) -> tuple[int, int]:
+        """How many dots lie in so many cells, across and up."""
+        ...
+
+    def raster(
+        self, lines: Sequence[plot.Polyline], width: int, height: int, ascii_only: bool = False
+    ) -> tuple[str, ...]:
+        """The lines as `height` strings of `width` glyphs, top line first."""
+        ...
 
 
 class Shown(NamedTuple):
@@ -102,6 +116,7 @@ class HistoryChart(Widget, can_focus=True):
     def __init__(
         self,
         *,
+        brush: Brush = plot,
         ascii_only: bool = False,
         name: str | None = None,
         id: str | None = None,
@@ -110,6 +125,7 @@ class HistoryChart(Widget, can_focus=True):
     ) -> None:
         """`ascii_only` draws without a single non-ASCII sign."""
         super().__init__(name=name, id=id, classes=classes, disabled=disabled)
+        self.brush = brush
         self._ascii_only = ascii_only
         self._signs = text.glyphs(ascii_only)
         self._shown: Shown | None = None
@@ -205,7 +221,7 @@ class HistoryChart(Widget, can_focus=True):
             self._drawn_for = wanted
             self._drawn = None
             if self._shown is not None and self._shown.history.points:
-                self._drawn = draw(self._shown, self.size.width, self.size.height, self._ascii_only)
+                self._drawn = draw(self._shown, *self.size, self._ascii_only, self.brush)
         return self._drawn
 
     def render_line(self, y: int) -> Strip:
@@ -279,7 +295,9 @@ class HistoryChart(Widget, can_focus=True):
         return text.clip(dot.join(words), self.size.width, self._signs.cut)
 
 
-def draw(shown: Shown, width: int, height: int, ascii_only: bool = False) -> Drawn | None:
+def draw(
+    shown: Shown, width: int, height: int, ascii_only: bool = False, brush: Brush = plot
+) -> Drawn | None:
     """The picture of a history in so many cells; None where there is no room for one."""
     rows = height - _HEAD - _FOOT
     found = course.stretches(shown.history, shown.start_ms, shown.end_ms)
@@ -289,7 +307,7 @@ def draw(shown: Shown, width: int, height: int, ascii_only: bool = False) -> Dra
     words = {tick: text.axis_label(tick, shown.asset.decimals, scale.step) for tick in scale.ticks}
     label_width = min(max(map(len, words.values())), width // 3)
     across = width - label_width - 1
-    columns, dots = plot.dots(across, rows, ascii_only)
+    columns, dots = brush.dots(across, rows, ascii_only)
     lines = [
         [
             (column, scale.dot(amount, dots))
@@ -307,7 +325,7 @@ def draw(shown: Shown, width: int, height: int, ascii_only: bool = False) -> Dra
         for column in range(across)
     )
     return Drawn(
-        plot.raster(lines, across, rows, ascii_only),
+        brush.raster(lines, across, rows, ascii_only),
         labels,
         label_width,
         across,
