@@ -8,6 +8,7 @@ single rows only for what did change. Whoever lost the lease writes no fact.
 from __future__ import annotations
 
 import sqlite3
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -40,7 +41,7 @@ class WholeChain(NamedTuple):
     while `version`, SQLite's data_version, says that no other connection wrote."""
 
     version: int
-    accounts: tuple[int, ...]
+    accounts: array[int]
 
 
 WholeChains = dict[int, WholeChain]
@@ -112,13 +113,16 @@ def claim(
         return Lease(chain, worker, until_ms, known.accounts, whole=True)
     # Who takes everything needs no order, and no sort of the fleet.
     order = "id" if limit is None else f"{_TRIED}, id"
-    accounts = tuple(
-        account
-        for (account,) in connection.execute(
-            "SELECT id FROM wallet_balances WHERE chain_id = ? AND is_active = 1"
-            f" AND {_TRIED} < ? ORDER BY {order} LIMIT ?",
-            (chain_id, due_before_ms, -1 if limit is None else limit),
-        )
+    accounts = array(
+        "q",
+        (
+            account
+            for (account,) in connection.execute(
+                "SELECT id FROM wallet_balances WHERE chain_id = ? AND is_active = 1"
+                f" AND {_TRIED} < ? ORDER BY {order} LIMIT ?",
+                (chain_id, due_before_ms, -1 if limit is None else limit),
+            )
+        ),
     )
     (active,) = connection.execute(
         "SELECT count(*) FROM wallet_balances WHERE chain_id = ? AND is_active = 1", (chain_id,)
@@ -319,4 +323,4 @@ def _history_rows(sweep: Sweep, changes: Iterable[Change]) -> list[HistoryRow]:
 
 def _json(accounts: Sequence[int]) -> str:
     """Any number of ids as one parameter, for json_each."""
-    return msgspec.json.encode(accounts).decode()
+    return msgspec.json.encode(list(accounts)).decode()

@@ -114,7 +114,7 @@ class Lease(msgspec.Struct, frozen=True):
     chain: str
     worker: str
     until_ms: int
-    accounts: tuple[int, ...]
+    accounts: Sequence[int]  # 8 bytes each: a fleet has many
     whole: bool
 
 
