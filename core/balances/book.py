@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import compress
 from operator import ne
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import msgspec
 
@@ -19,12 +19,45 @@ from core.model import Account, Asset, Reading, Request
 from core.store.protocol import StoredBalance
 
 
+class Requests(Sequence[Request]):
+    """What accounts ask a reader for, each made when it is looked at: a reader looks at a plan
+    once and keeps what it worked out, and a fleet's requests would be one more copy of it."""
+
+    __slots__ = ("_accounts", "_assets")
+
+    def __init__(self, accounts: Sequence[Account], assets: Mapping[int, Asset]) -> None:
+        self._accounts = accounts
+        self._assets = {account.asset: assets[account.asset] for account in accounts}
+
+    def __len__(self) -> int:
+        return len(self._accounts)
+
+    @overload
+    def __getitem__(self, at: int) -> Request: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Requests: ...
+
+    def __getitem__(self, at: int | slice) -> Request | Requests:
+        if isinstance(at, slice):
+            return Requests(self._accounts[at], self._assets)
+        account = self._accounts[at]
+        return Request(account.address, self._assets[account.asset])
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Requests):
+            return NotImplemented
+        return self._accounts == other._accounts and self._assets == other._assets
+
+    __hash__ = None  # type: ignore[assignment]  # as of any sequence that compares by content
+
+
 class Plan(msgspec.Struct, frozen=True):
     """The balances one reading asks for. The same plan is given again as long as the accounts
     stay the same, so that a reader can keep what it worked out for its `requests`."""
 
     accounts: tuple[int, ...]
-    requests: tuple[Request, ...]
+    requests: Requests
 
 
 class Replacement(NamedTuple):
@@ -69,7 +102,7 @@ class ChainBook:
         self.name = name
         self.accounts = tuple(accounts)
         self.row_of = {account.id: row for row, account in enumerate(accounts)}
-        self.plan = self._plan(range(size), assets)
+        self.plan = self._plan(self.accounts, assets)
         self._planned: Sequence[int] | None = None  # the accounts known to be this plan's
         self.amounts: list[int | None] = [None] * size
         self._all_known = False  # True: no amount is None, and none becomes so again
@@ -85,12 +118,9 @@ class ChainBook:
         self.untold: dict[int, int | None] = {}  # row -> amount in the store, where it is older
         self.swept_ms = 0
 
-    def _plan(self, rows: Sequence[int], assets: Mapping[int, Asset]) -> Plan:
-        chosen = [self.accounts[row] for row in rows]
-        return Plan(
-            tuple(account.id for account in chosen),
-            tuple(Request(account.address, assets[account.asset]) for account in chosen),
-        )
+    @staticmethod
+    def _plan(accounts: Sequence[Account], assets: Mapping[int, Asset]) -> Plan:
+        return Plan(tuple(account.id for account in accounts), Requests(accounts, assets))
 
     def plan_for(
         self, accounts: Sequence[int], whole: bool, assets: Mapping[int, Asset]
@@ -102,12 +132,13 @@ class ChainBook:
         if whole and len(accounts) == len(self.accounts):
             if not all(map(self.row_of.__contains__, accounts)):
                 return None
-            self._planned = accounts  # the store answers the same tuple until something changes
+            self._planned = accounts  # the store answers the same ones until something changes
             return self.plan
         try:
-            return self._plan([self.row_of[account] for account in accounts], assets)
+            chosen = [self.accounts[self.row_of[account]] for account in accounts]
         except KeyError:
             return None
+        return self._plan(chosen, assets)
 
     def restore(self, row: int, stored: StoredBalance) -> None:
         """Take over what the store remembers of a row."""
