@@ -112,6 +112,7 @@ class ChainBook:
         self.checked_ms = [0] * size  # of each row alone; see `checked`
         self.errors = [0] * size
         self.views: list[BalanceView | None] = [None] * size  # as last shown; the cache's to fill
+        self.moving = bytearray(size)  # 1: the view may change by time alone
         self.marks: dict[int, str] = {}
         self.reserved: dict[int, int] = {}
         self.faults: dict[int, tuple[str, int]] = {}  # row -> reason, since ms
@@ -156,6 +157,10 @@ class ChainBook:
         if stored.error:
             self.faults[row] = (stored.error, stored.error_ms)
 
+    def all_move(self) -> None:
+        """Every view may change by time alone."""
+        self.moving[:] = b"\1" * len(self.moving)
+
     def forget_row(self, row: int) -> None:
         """Drop what only some rows have."""
         for sparse in (self.marks, self.reserved, self.faults, self.untold):
@@ -174,6 +179,7 @@ class ChainBook:
         self.checked_ms[row] = other.checked(other_row)
         self.errors[row] = other.errors[other_row]
         self.views[row] = other.views[other_row]
+        self.moving[row] = other.moving[other_row]
         for mine, theirs in (
             (self.marks, other.marks),
             (self.reserved, other.reserved),

@@ -8,7 +8,7 @@ sync worker feeds it, the tracker answers from it. Used from one event loop only
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import compress, islice
 
 import msgspec
 
@@ -57,7 +57,6 @@ class BalanceCache:
         self._names = AccountNames((), {})
         self._unbuilt: dict[int, None] = {}
         self._trends: dict[int, Trend] = {}
-        self._moving: dict[int, None] = {}  # accounts whose view may change by time alone
         self._totals: dict[int, AssetTotal] = {}
         self._rows_log = ChangeLog[int](self.counter)
         self._removed_log = ChangeLog[int](self.counter)
@@ -123,7 +122,6 @@ class BalanceCache:
 
     def _forget(self, account: int) -> None:
         self._trends.pop(account, None)
-        self._moving.pop(account, None)
         self._rows_log.forget(account)
         self._removed_log.mark(account)
 
@@ -143,7 +141,7 @@ class BalanceCache:
                 total[0] += amount or 0
                 total[1 if amount is not None else 2] += 1
                 if row in book.faults:
-                    self._moving[account.id] = None
+                    book.moving[row] = True
             chain.state = msgspec.structs.replace(
                 chain.state, accounts=len(book.accounts), unknown=book.unread()
             )
@@ -321,12 +319,12 @@ class BalanceCache:
             self._moved(book, row, old, since_ms, time_ms)
             touched.add(row)
         for row, _ in difference.faults:
-            self._moving[book.accounts[row].id] = None
+            book.moving[row] = True
         for row in touched:
             self._changed(book.accounts[row].id)
         if was_unread:
             known.shown_unread = False
-            self._moving.update(dict.fromkeys(book.row_of))
+            book.all_move()
         known.note(
             reading,
             time_ms,
@@ -347,7 +345,7 @@ class BalanceCache:
             trend.add(time_ms, new)
         elif old is not None:  # a first reading needs no record: it stands since it was read
             self._trends[account.id] = Trend(((since_ms, old), (time_ms, new)))
-        self._moving[account.id] = None
+        book.moving[row] = True
         total = self._totals[account.asset]
         self._totals[account.asset] = AssetTotal(
             account.asset,
@@ -399,7 +397,7 @@ class BalanceCache:
             and not known.shown_unread
         ):
             known.shown_unread = True
-            self._moving.update(dict.fromkeys(known.book.row_of))
+            known.book.all_move()
         if new.state == old.state:
             return None
         return ChainStateChanged(
@@ -421,14 +419,15 @@ class BalanceCache:
 
     def remember_past(self, account: int, changes: Sequence[tuple[int, int]]) -> None:
         """Put stored history (time, amount; ascending) before what was seen since."""
-        if self._holder(account) is None:
+        book = self._holder(account)
+        if book is None:
             return
         seen = self._trends.get(account)
         first_ms = changes[-1][0] if changes else 0
         later = [(p.time_ms, p.amount) for p in seen.points if p.time_ms > first_ms] if seen else []
         if len(changes) + len(later) > 1:  # a first reading needs no record
             self._trends[account] = Trend([*changes, *later])
-        self._moving[account] = None
+        book.moving[book.row_of[account]] = True
 
     def changed_after(self, time_ms: int) -> list[int]:
         """The accounts whose amount changed after that time."""
@@ -441,8 +440,11 @@ class BalanceCache:
 
     def moving(self) -> list[int]:
         """The accounts whose deltas, runway or severity may change by time alone."""
-        self._moving = dict(self._moving)  # a copy has no room left of what was taken out
-        return list(self._moving)
+        return [
+            account.id
+            for chain in self._chains.values()
+            for account in compress(chain.book.accounts, chain.book.moving)
+        ]
 
     def reconsider(self, accounts: Iterable[int]) -> None:
         """Look at these rows as of now; those that look different are marked changed, those
@@ -464,7 +466,7 @@ class BalanceCache:
             still = last_ms <= now_ms - DAY_MS
             chain = self._chains[book.name]
             if still and row not in book.faults and not chain.shown_unread:
-                self._moving.pop(account, None)
+                book.moving[row] = False
 
     def rebuild(self, limit: int) -> bool:
         """Make up to `limit` of the views that were seen before and have changed since, so that
