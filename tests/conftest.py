@@ -1,0 +1,32 @@
+"""How many workers share the tests, and in which order they take the files up."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections import Counter
+
+import pytest
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Two for each processor: the tests wait for servers, processes and time as long as they
+    compute."""
+    return 2 * (os.cpu_count() or 1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with a slow test come first, then those with many tests: a worker that begins a long
+    file when the others are done is waited for by all (xdist's `loadfile` hands whole files out,
+    in this order under `--no-loadscope-reorder`)."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path not in slow, -tests[item.path]))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays to the end: no full collection need walk it. Each desk that opens
+    or closes makes one."""
+    gc.collect()
+    gc.freeze()
