@@ -127,7 +127,7 @@ async def test_a_slow_receiver_is_asked_again_under_one_key_and_booked_once(
     node: Node, client: httpx.AsyncClient
 ) -> None:
     async with Receiver(None, None, PAID).listening() as receiver:
-        await node.start(engine=engine_of(node, client, receiver, timeout_s=0.1))
+        await node.start(engine=engine_of(node, client, receiver, timeout_s=1.0))
         await node.owe(120)
         await after_failures(node, receiver, 3)
         await settled(node)
