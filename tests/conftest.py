@@ -5,8 +5,12 @@ from __future__ import annotations
 import gc
 import os
 from collections import Counter
+from pathlib import Path
 
 import pytest
+
+COMMANDS = 10
+"""A test of the command line starts a process per command: it takes as long as so many others."""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -17,12 +21,14 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with a slow test come first, then those with many tests: a worker that begins a long
-    file when the others are done is waited for by all (xdist's `loadfile` hands whole files out,
-    in this order under `--no-loadscope-reorder`)."""
+    """Files with a slow test come first, then those that take long as a whole: a worker that
+    begins a long file when the others are done is waited for by all (xdist's `loadfile` hands
+    whole files out, in this order under `--no-loadscope-reorder`)."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    tests = Counter(item.path for item in items)
-    items.sort(key=lambda item: (item.path not in slow, -tests[item.path]))
+    weights: Counter[Path] = Counter()
+    for item in items:
+        weights[item.path] += COMMANDS if item.path.parent.name == "cli" else 1
+    items.sort(key=lambda item: (item.path not in slow, -weights[item.path]))
 
 
 def pytest_collection_finish() -> None:

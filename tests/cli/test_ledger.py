@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from core.accounting import Kind, account_id
 from core.api import PacketStep, RecordSettlement
 from core.clock import SystemClock
@@ -319,6 +321,7 @@ async def test_doctor_names_the_backend_and_a_missing_cluster_within_ten_seconds
     assert backend["finding"].startswith("TigerBeetle (cluster: 0, replicas: 127.0.0.1:1)")
 
 
+@pytest.mark.slow
 async def test_every_command_in_the_handbook_does_what_it_says(tmp_path: Path) -> None:
     handbook = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text()
     block = handbook.partition("```sh\n")[2].partition("```")[0]
