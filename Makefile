@@ -25,8 +25,8 @@ contracts: $(VENV)/.installed-test
 # In a folder with a short name, because a Unix socket's path is at most 103 bytes long.
 unit: $(VENV)/.installed-test
 	@folder=$$(mktemp -d /tmp/bursar-XXXXXX) && \
-	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report= --durations=15 --basetemp=$$folder/t \
-		$(ARGS) && rm -rf $$folder
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov --cov-report= \
+		--durations=15 --basetemp=$$folder/t $(ARGS) && rm -rf $$folder
 	$(BIN)/python tests/coverage_gates.py
 
 bench: $(VENV)/.installed-test anvil

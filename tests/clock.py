@@ -59,6 +59,12 @@ class TestClock:
         self._elapsed_ms = end_ms
         await settle()
 
+    async def leap(self, seconds: float) -> None:
+        """Let that much time pass at once, as on a machine that slept: whoever was due in it
+        wakes late, and once."""
+        self._elapsed_ms += round(seconds * 1000)
+        await self.advance(0)
+
 
 async def settle(turns: int = 12) -> None:
     """Let every task that can run without waiting for a thread or socket do so."""
@@ -66,7 +72,7 @@ async def settle(turns: int = 12) -> None:
         await asyncio.sleep(0)
 
 
-async def until(holds: Callable[[], bool], what: str = "", seconds: float = 10.0) -> None:
+async def until(holds: Callable[[], bool], what: str = "", seconds: float = 60.0) -> None:
     """Wait in real time until something holds; fails the test when it does not come to."""
     deadline = time.monotonic() + seconds
     while not holds():

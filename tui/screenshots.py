@@ -29,7 +29,9 @@ FOLDER = Path("screenshots")
 SEED = 7
 AGENTS = 200
 SETTLE_S = 0.4
-"""Workers (trends, history) have this long after the keys before the picture is taken."""
+"""The desk has this long after the keys before the picture is taken."""
+DRAWING = frozenset({"trends", "history", "events", "newest", "older", "custody", "life"})
+"""Groups of workers that bring what a picture shows: they are waited for, however long it takes."""
 
 
 def _typed(words: str) -> tuple[str, ...]:
@@ -81,7 +83,7 @@ async def take(
             await pilot.press(key)
             await pilot.pause()
         if shot.keys:
-            await pilot.pause(shot.rest_s)
+            await rested(app, pilot, shot.rest_s)
         app.clear_notifications()
         await pilot.pause()
         return stable(app.export_screenshot(title="bursar"))
@@ -95,7 +97,15 @@ async def settled(app: BursarApp, pilot: Pilot[None]) -> None:
         or (session.link.phase is Phase.LIVE and not session.fleet.serial)
     ):
         await pilot.pause(0.02)
-    await pilot.pause(SETTLE_S)
+    await rested(app, pilot, SETTLE_S)
+
+
+async def rested(app: BursarApp, pilot: Pilot[None], seconds: float) -> None:
+    """Give the desk so many seconds, and then as long as something is still being fetched."""
+    await pilot.pause(seconds)
+    while any(worker.group in DRAWING and not worker.is_finished for worker in app.workers):
+        await pilot.pause(0.02)
+    await pilot.pause()
 
 
 def stable(svg: str) -> str:

@@ -167,7 +167,6 @@ class Walleting:
     async def _create(self, command: CreateWallets) -> list[AgentWallet]:
         number = next(self._numbers)
         job = JobView(command.job or str(number), "wallets", "deriving", self._clock.now_ms())
-        self._tell(number, job)
 
         def progress(done: int, total: int) -> None:
             stage = "deriving" if done < total else "registering"
@@ -194,7 +193,7 @@ class Walleting:
                 progress=progress,
             )
         finally:
-            del self._jobs[number]
+            self._jobs.pop(number, None)  # none where nothing was derived
             self._log.mark("jobs")
 
     def _tell(self, number: int, job: JobView) -> None:

@@ -140,7 +140,7 @@ class Anvil:
             "gas": hex(5_000_000),
         }
         sent = self.rpc("eth_sendTransaction", transaction)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not isinstance(receipt := self.rpc("eth_getTransactionReceipt", sent), dict):
             assert time.monotonic() < deadline, "the token's deployment was not mined"
             time.sleep(0.01)
@@ -172,7 +172,7 @@ def running(executable: Path, *options: str) -> Iterator[Anvil]:
     )
     try:
         anvil = Anvil(f"http://127.0.0.1:{port}", executable)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 anvil.rpc("eth_chainId")

@@ -19,11 +19,12 @@ from tests.chain import anvil as node
 from tests.chain.anvil import Anvil
 from tests.chain.bench import Fleet, KeptMemory
 from tests.chain.proxy import Proxy, RpcRefusal, proxied
+from tests.clock import until
 
 MakeReader = Callable[..., EvmReader]
 
 REASONS = {
-    Fault.TIMEOUT: "time-out: no answer within 0.4 s",
+    Fault.TIMEOUT: "time-out: no answer within 1 s",
     Fault.TOO_MANY: "too many requests: HTTP 429 Too Many Requests",
     Fault.TOO_LARGE: "too large: HTTP 413 Payload Too Large",
     Fault.SERVER_ERROR: "server error: HTTP 503 Unavailable",
@@ -50,7 +51,7 @@ def first_two(reader: EvmReader) -> tuple[EndpointHealth, EndpointHealth]:
 async def test_a_failing_endpoint_is_left_for_the_next_and_says_why(
     anvil: Anvil, fleet: Fleet, reader_for: MakeReader, proxy: Proxy, fault: Fault
 ) -> None:
-    reader = reader_for(proxy.url, anvil.url, timeout_s=0.4)
+    reader = reader_for(proxy.url, anvil.url, timeout_s=1.0)
     requests = fleet.requests()
     await reader.read(requests)
     assert first_two(reader)[0].in_use
@@ -71,15 +72,15 @@ async def test_a_failing_endpoint_is_left_for_the_next_and_says_why(
 async def test_with_no_other_endpoint_the_chain_is_unreachable_and_never_zero(
     fleet: Fleet, reader_for: MakeReader, proxy: Proxy, fault: Fault
 ) -> None:
-    reader = reader_for(proxy.url, timeout_s=0.4, interval_s=1.5)
+    reader = reader_for(proxy.url, timeout_s=1.0, interval_s=1.5)
     requests = fleet.requests()
     await reader.read(requests)
     proxy.fault = fault
-    proxy.retry_after_s = 5
+    proxy.retry_after_s = 300
     started = time.monotonic()
     with pytest.raises(ChainUnreachableError) as raised:
         await reader.read(requests)
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 60  # not as long as it was asked to wait
     assert REASONS[fault].split(":")[0] in str(raised.value)
     assert proxy.url in str(raised.value)
 
@@ -94,7 +95,7 @@ async def test_faults_that_begin_within_a_reading_leave_no_mixture(
         if method == "eth_getBlockByNumber":
             proxy.fault = fault
 
-    reader = reader_for(proxy.url, anvil.url, timeout_s=0.4)
+    reader = reader_for(proxy.url, anvil.url, timeout_s=1.0)
     requests = fleet.requests()
     await reader.read(requests)
     proxy.rule = begin
@@ -131,14 +132,14 @@ async def test_retry_after_is_honoured_before_the_same_endpoint_is_asked_again(
     proxy.retry_after_s = 1
 
     async def recover() -> None:
-        await asyncio.sleep(0.5)
+        await until(lambda: proxy.seen["eth_getBlockByNumber"] == 2, "one was refused")
         proxy.fault = None
 
     started = time.monotonic()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(recover())
         reading = await reader.read(requests)
-    assert 1.0 <= time.monotonic() - started < 3
+    assert time.monotonic() - started >= 1.0
     assert list(reading.amounts) == fleet.amounts()[:30]
     assert proxy.seen["eth_getBlockByNumber"] == 3  # first reading, the refused one, the last
 

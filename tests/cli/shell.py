@@ -16,7 +16,7 @@ from core.demo.protocol import ActiveFault
 from core.demo.world import World
 from tests.demo.worlds import SetClock
 
-LIMIT_S = 60.0
+LIMIT_S = 120.0
 
 
 class Done(NamedTuple):

@@ -23,7 +23,7 @@ class Talk:
         self.line = line
         self.seen = 0
 
-    def until(self, words: str, seconds: float = 30.0) -> str:
+    def until(self, words: str, seconds: float = 60.0) -> str:
         """Wait for words that were not there before; all that came up to and with them."""
         wanted = words.encode()
         deadline = time.monotonic() + seconds

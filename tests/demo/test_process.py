@@ -91,7 +91,7 @@ def test_it_prints_one_line_and_ends_quietly_when_its_input_closes() -> None:
     assert child.stdout is not None
     line = child.stdout.readline()
     assert set(json.loads(line)["urls"]) == {"base", "xrpl", "tron"}
-    out, err = child.communicate(timeout=10)  # closes its input
+    out, err = child.communicate(timeout=60)  # closes its input
     assert (child.returncode, out, err) == (0, b"", b"")
 
 
@@ -100,14 +100,14 @@ def test_it_ends_quietly_on_sigterm() -> None:
     assert child.stdout is not None
     child.stdout.readline()
     child.send_signal(signal.SIGTERM)
-    assert child.wait(timeout=10) == 0
+    assert child.wait(timeout=60) == 0
     out, err = child.communicate()
     assert (out, err) == (b"", b"")
 
 
 def test_it_ends_by_itself_after_its_minutes() -> None:
     child = spawn("--minutes=0.005")
-    assert child.wait(timeout=10) == 0
+    assert child.wait(timeout=60) == 0
     child.communicate()
 
 

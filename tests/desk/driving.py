@@ -100,7 +100,7 @@ async def opened(
 
     app = BursarApp(connect, options or DeskOptions(), clock=clock)
     async with app.run_test(size=size) as pilot:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while app.session.link.phase is not Phase.LIVE or not app.session.fleet.serial:
                 await pilot.pause(0.01)
         await pilot.pause(0.05)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Sequence
+from functools import cache
 
 import msgspec
 
@@ -162,6 +163,11 @@ class ManualClock:
         for _ in range(5):
             await asyncio.sleep(0)
 
+    async def leap(self, seconds: float) -> None:
+        """Let that much time pass at once: a sleeper that was due in it wakes late, and once."""
+        self._elapsed += seconds
+        await self.advance(0)
+
 
 def address_of(chain: str, number: int) -> str:
     """A deterministic address in the chain's own shape (not a valid checksum)."""
@@ -173,6 +179,7 @@ def address_of(chain: str, number: int) -> str:
     return "T" + (digits.upper().replace("0", "Y") * 3)[:33]
 
 
+@cache
 def agents() -> tuple[Agent, ...]:
     """Forty-eight agents of three groups; a wide and a hostile name among them."""
     found = []
@@ -220,6 +227,7 @@ def _ordinary(account: int, agent: Agent, number: int, chain: str, asset: Asset)
     )
 
 
+@cache
 def balances() -> tuple[BalanceView, ...]:
     """A row per agent and asset of its chain, with the troubles a desk exists to show."""
     rows: list[BalanceView] = []
@@ -435,6 +443,7 @@ def endpoint_healths() -> tuple[EndpointHealth, ...]:
     )
 
 
+@cache
 def totals() -> tuple[AssetTotal, ...]:
     """The sum of every asset over the rows that are known (the absurd one left out)."""
     rows = balances()

@@ -32,7 +32,7 @@ from tests.clock import TestClock, until
 
 
 async def open_alerts(engine: Engine, rule: str, count: int) -> list[AlertView]:
-    ends = time.monotonic() + 20
+    ends = time.monotonic() + 60
     while True:
         found = [a for a in (await engine.state()).alerts if a.kind == rule]
         if len(found) == count:

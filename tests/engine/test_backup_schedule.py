@@ -32,7 +32,7 @@ from tests.backup.installation import installation, snapshot
 from tests.clock import START_MS, TestClock, until
 from tests.engine.backed_up import settings_of, with_key
 
-DAY_S, HOUR_S = 86_400, 3_600
+DAY_S, HOUR_S, MINUTE_S = 86_400, 3_600, 60
 NO_JITTER = '[backup]\njitter = "0s"\n'
 
 
@@ -91,10 +91,14 @@ class Site:
         """Wait until the service sleeps again."""
         await until(lambda: self.clock.sleepers() >= 2, "both services sleep")
 
-    async def pass_time(self, seconds: float, step: float = 60) -> None:
-        """Let time pass in steps, the service's work in threads done after each."""
+    async def pass_time(self, seconds: float, step: float = MINUTE_S) -> None:
+        """Let time pass in steps, the service's work in threads done after each. Of a step the
+        service sees the last minute, look by look; before that nothing is new but the time."""
         for _ in range(int(seconds / step)):
-            await self.clock.advance(step)
+            minute = min(step, MINUTE_S)
+            await self.clock.leap(step - minute)
+            await self.idle()
+            await self.clock.advance(minute)
             await self.idle()
 
     @property

@@ -70,7 +70,7 @@ async def peers_of(engine: Engine) -> dict[tuple[str, str], PeerView]:
 
 
 async def ready(engine: Engine) -> None:
-    ends = time.monotonic() + 15
+    ends = time.monotonic() + 60
     while True:
         ledger = (await engine.state()).ledger
         if ledger is not None and ledger.ok:
@@ -185,7 +185,7 @@ async def test_a_missing_cluster_is_a_state_and_everything_else_goes_on(tmp_path
     async with base_node(world) as node:
         started = time.monotonic()
         async with running(settings(tmp_path, node.url, cluster)) as engine:
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 7.5  # it would wait for 8
             await engine.execute(ImportWallets(rows))
             read = await engine.execute(SyncNow())
             assert read.changed or read.message.startswith("Read")
@@ -197,7 +197,7 @@ async def test_a_missing_cluster_is_a_state_and_everything_else_goes_on(tmp_path
             assert ledger.reason
             assert "TigerBeetle (cluster: 0" in ledger.backend
             assert all(row.amount is not None for row in (await engine.state()).balances)
-        assert time.monotonic() - started < 25
+        assert time.monotonic() - started < 60
 
 
 async def test_a_command_waits_for_the_ledger_that_is_being_opened(tmp_path: Path) -> None:

@@ -191,7 +191,7 @@ class Truth:
             self.amounts[agent, CHAIN, self._symbols[None]] -= fee
 
     def _mined(self, transaction: Json) -> dict[str, Json]:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             receipt = self._anvil.rpc("eth_getTransactionReceipt", transaction)
             if isinstance(receipt, dict):

@@ -31,6 +31,7 @@ def drain(made: Fleet, chance: random.Random, balances: list[int]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover  # each line of it runs thousands of times; the room's own tests count them
 @pytest.mark.timeout(1200)  # it is a bound, not a figure: other work may share the machine
 async def test_a_day_of_cycles_grows_by_what_changed_and_leaves_nothing(tmp_path: Path) -> None:
     chance = random.Random(7)

@@ -23,7 +23,7 @@ AGENTS = 30
 
 async def state_when(api: EngineApi, holds: Callable[[EngineState], bool]) -> EngineState:
     """The first state that does; fails after twenty seconds."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             state = await api.state()
             if holds(state):

@@ -127,7 +127,7 @@ async def test_a_slow_receiver_is_asked_again_under_one_key_and_booked_once(
     node: Node, client: httpx.AsyncClient
 ) -> None:
     async with Receiver(None, None, PAID).listening() as receiver:
-        await node.start(engine=engine_of(node, client, receiver, timeout_s=0.1))
+        await node.start(engine=engine_of(node, client, receiver, timeout_s=1.0))
         await node.owe(120)
         await after_failures(node, receiver, 3)
         await settled(node)
@@ -266,14 +266,14 @@ async def test_one_receiver_that_hangs_keeps_no_other_settlement_waiting(
     node: Node, client: httpx.AsyncClient
 ) -> None:
     async with Receiver(None, PAID).listening() as receiver:
-        await node.start(engine=engine_of(node, client, receiver, timeout_s=30))
+        await node.start(engine=engine_of(node, client, receiver, timeout_s=300))
         await node.owe(120, "Q")
         await until(lambda: len(receiver.requests) == 1)
         await node.owe(120)
         await until(lambda: len(receiver.requests) == 2)
         await node.state_becomes(IDLE)
         assert (await node.manager.get_account_balance("P", "USD")).receivable == 0
-        await asyncio.wait_for(node.monitor.stop(), 5)
+        await asyncio.wait_for(node.monitor.stop(), 60)
 
 
 @pytest.mark.parametrize(

@@ -44,9 +44,11 @@ class Outbox:
         self.bus.publish(records[-1].seq)
 
     @asynccontextmanager
-    async def sending(self, *types: str) -> AsyncIterator[EventWebhook]:
+    async def sending(self, *types: str, timeout_s: float = 30.0) -> AsyncIterator[EventWebhook]:
         async with open_client() as client:
-            post = SignedPost(client, self.receiver.url, Secret("k"), self.clock, timeout_s=0.3)
+            post = SignedPost(
+                client, self.receiver.url, Secret("k"), self.clock, timeout_s=timeout_s
+            )
             hook = EventWebhook(
                 self.store, self.bus, self.clock, post, "ops", types=types, rng=lambda: 1.0
             )
@@ -107,7 +109,7 @@ async def test_events_arrive_in_order_signed_with_a_unique_id(tmp_path: Path) ->
 async def test_a_receiver_that_fails_gets_the_same_event_again_and_none_overtakes_it(
     tmp_path: Path,
 ) -> None:
-    async with outbox(tmp_path, BUSY, None, BUSY, OK) as box, box.sending() as hook:
+    async with outbox(tmp_path, BUSY, None, BUSY, OK) as box, box.sending(timeout_s=1.0) as hook:
         await begun(box)
         await box.tell("one", "two")
         for failure, wait_s in enumerate((1, 2, 4), start=1):

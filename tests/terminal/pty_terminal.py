@@ -42,7 +42,7 @@ class PtyTerminal:
         if ready:
             self.written += os.read(self._master, 65_536)
 
-    def until(self, words: bytes, seconds: float = 30.0) -> float:
+    def until(self, words: bytes, seconds: float = 60.0) -> float:
         """Wait until these words were written, escape sequences aside; the time.perf_counter()
         of the moment they were there."""
         deadline = time.monotonic() + seconds
@@ -60,7 +60,7 @@ class PtyTerminal:
         """Press keys, as a terminal sends them."""
         os.write(self._master, keys)
 
-    def ended(self, seconds: float = 20.0) -> int:
+    def ended(self, seconds: float = 60.0) -> int:
         """Wait for the end of the process, taking what it writes; its exit code."""
         deadline = time.monotonic() + seconds
         while self.process.poll() is None:
@@ -110,7 +110,7 @@ def on_a_pty(
     finally:
         if process.poll() is None:
             process.terminate()
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while process.poll() is None and time.monotonic() < deadline:
                 terminal.pump(0.05)
             if process.poll() is None:

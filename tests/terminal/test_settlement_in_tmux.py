@@ -71,8 +71,8 @@ def test_a_stuck_payment_is_seen_failed_and_paid_by_keys(
         tmux.type("the bank sent it back")
         tmux.shows("it will be asked for again")
         tmux.press("Enter")
-        asked = tmux.shows("Was it not paid?")
-        assert "the bank sent it back" in asked
+        tmux.shows("Was it not paid?")
+        tmux.shows("the bank sent it back")  # the question repeats the reason
         tmux.press("Enter")  # Cancel is under the cursor: nothing happens
         tmux.lacks("Was it not paid?")
         assert "STUCK" in tmux.screen()

@@ -34,7 +34,7 @@ class Tmux:
 
     def _run(self, *arguments: str) -> str:
         done = subprocess.run(
-            [*self._command, *arguments], capture_output=True, text=True, check=True, timeout=10
+            [*self._command, *arguments], capture_output=True, text=True, check=True, timeout=60
         )
         return done.stdout
 

@@ -89,12 +89,12 @@ def test_the_wrapping_key_is_argon2id_as_rfc_9106_has_it() -> None:
 )
 def test_insane_parameters_are_refused_before_they_run(parameters: Argon2Parameters) -> None:
     slot = msgspec.structs.replace(wrap(KEY, PASSWORD, HERE, QUICK), parameters=parameters)
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(SlotRefusedError, match="not run"):
         unwrap([slot], PASSWORD, HERE)
     with pytest.raises(SlotRefusedError):
         wrap(KEY, PASSWORD, HERE, parameters)
-    assert time.perf_counter() - began < 0.2
+    assert time.process_time() - began < 0.2  # of the processor: the least KDF takes more
 
 
 def test_slots_that_no_sane_file_has_are_refused_whoever_asks() -> None:

@@ -168,14 +168,14 @@ async def test_attempts_at_once_count_one_by_one(tmp_path: Path) -> None:
 
 def test_every_byte_flipped_is_refused_before_any_kdf_runs() -> None:
     content = sealed()
-    began = time.perf_counter()
+    began = time.process_time()
     for place in range(len(content)):
         for bit in (0x01, 0x80):
             broken = bytearray(content)
             broken[place] ^= bit
             with pytest.raises(VaultDamagedError):
                 vault_file.parse(bytes(broken), "x")
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5  # of the processor: each KDF would add to it
 
 
 def test_every_length_cut_and_anything_added_is_refused() -> None:

