@@ -8,7 +8,7 @@ of sorted streams, whatever the size of the fleet. Keys are natural names, never
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import ClassVar, TypeVar
 
@@ -347,13 +347,11 @@ KIND_NAMES = tuple(str(kind.__struct_config__.tag) for kind in KINDS)
 _RANK_OF = {name: rank for rank, name in enumerate(KIND_NAMES)}
 
 
-def _encode_whole(value: object) -> str:
-    if isinstance(value, Whole):
-        text = int.__repr__(value)
-        if len(text) > _MOST_DIGITS and value.bit_length() > _MOST_BITS:
-            raise RecordError("An integer of more than 332 bits has no place in a backup.")
-        return text
-    raise NotImplementedError(f"{type(value).__name__} has no place in a backup")
+def _encode_whole(value: Whole) -> str:
+    text = int.__repr__(value)
+    if len(text) > _MOST_DIGITS and value.bit_length() > _MOST_BITS:
+        raise RecordError("An integer of more than 332 bits has no place in a backup.")
+    return text
 
 
 def _decode_whole(kind: type, value: object) -> object:
@@ -379,6 +377,11 @@ def encode(line: Line) -> bytes:
     return _ENCODER.encode(line)
 
 
+def encode_all(lines: Sequence[Line]) -> bytes:
+    """The same for many, each with its line feed."""
+    return _ENCODER.encode_lines(lines)
+
+
 def decode(text: bytes, name: str, number: int) -> Line:
     """The inverse. Raises RecordError naming file and line, without quoting the line."""
     try:
@@ -400,18 +403,25 @@ def position(line: Line) -> Position:
     return Position(line.RANK, line.key())
 
 
-def digest(record: AnyRecord, encoded: bytes | None = None) -> bytes:
-    """blake2b of a record without its observation times. `encoded` is its line, if at hand."""
-    line = encoded or encode(record)
-    if marks := _OBSERVED_MARKS[record.RANK]:
-        end = len(line) - 1
-        for mark in marks:
-            # In a JSON string every quote is escaped, so a mark is the field and nothing else.
-            if (at := line.find(mark)) >= 0:
-                end = at
-                break
-        line = line[:end]
-    return blake2b(line, digest_size=DIGEST_BYTES).digest()
+def digest(record: AnyRecord) -> bytes:
+    """blake2b of a record's line without its observation times."""
+    return digests(type(record), [encode(record)])[0]
+
+
+def digests(kind: type[Record], lines: Sequence[bytes]) -> list[bytes]:
+    """The same of many records of one kind, by their lines."""
+    if marks := _OBSERVED_MARKS[kind.RANK]:
+        lines = [line[: _unobserved(line, marks)] for line in lines]
+    return [blake2b(line, digest_size=DIGEST_BYTES).digest() for line in lines]
+
+
+def _unobserved(line: bytes, marks: Sequence[bytes]) -> int:
+    """Where the observation times of a line begin, else its closing brace."""
+    for mark in marks:
+        # In a JSON string every quote is escaped, so a mark is the field and nothing else.
+        if (at := line.find(mark)) >= 0:
+            return at
+    return len(line) - 1
 
 
 def placed(lines: Iterable[_L], name: str) -> Iterator[tuple[Position, _L]]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import repeat
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -32,7 +33,7 @@ class Known(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(list[Known])
-_FRAME = 4096  # records
+_FRAME = 4096  # records, or a few more
 
 
 class StateWriter:
@@ -42,7 +43,7 @@ class StateWriter:
         self._path = path
         self._temporary = path.with_name(f"{path.name}.tmp")
         self._check = hashlib.sha256()
-        self._frame: list[tuple[Position, bytes]] = []  # as `Known` is encoded
+        self._frame: list[tuple[tuple[int, tuple[str, ...]], bytes]] = []  # encoded as `Known` is
         descriptor = os.open(
             self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
         )
@@ -62,10 +63,10 @@ class StateWriter:
         if kind is not None:
             self._temporary.unlink(missing_ok=True)
 
-    def add(self, position: Position, digest: bytes) -> None:
-        """The next record of the archive's state."""
-        self._frame.append((position, digest))
-        if len(self._frame) == _FRAME:
+    def add(self, rank: int, keys: Iterable[tuple[str, ...]], digests: Iterable[bytes]) -> None:
+        """The next records of the archive's state, all of the kind with that rank."""
+        self._frame += zip(zip(repeat(rank), keys, strict=False), digests, strict=False)
+        if len(self._frame) >= _FRAME:
             self._flush()
 
     def finish(self) -> None:
