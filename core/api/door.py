@@ -99,9 +99,13 @@ class EngineApi(Protocol):
         CommandRefusedError."""
         ...
 
-    async def set_up_backups(self, password: Secret, recovery: Secret) -> Outcome:
+    async def set_up_backups(
+        self, password: Secret, recovery: Secret, *, create: bool = False
+    ) -> Outcome:
         """Make the backup key, opened by the password and, if one is given, the recovery key;
-        where there is a seed they must be its vault's. Raises CommandRefusedError."""
+        where there is a seed they must be its vault's. With `create` a first full backup is made
+        at once; where that fails the details say so, and the key stays. Raises
+        CommandRefusedError."""
         ...
 
     async def change_password(self, current: Secret, password: Secret, recovery: Secret) -> Outcome:

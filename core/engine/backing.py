@@ -39,7 +39,7 @@ from core.backup.configured import (
 from core.backup.destinations import Destination
 from core.backup.errors import BackupError, DestinationError
 from core.backup.header import BackupType
-from core.backup.keyring import KeyRing
+from core.backup.keyring import KeyRing, Ring
 from core.backup.maker import Delivered, Maker
 from core.backup.making import Snapshot
 from core.backup.retention import Verdict
@@ -197,13 +197,25 @@ class Backing:
             raise CommandRefusedError(str(error)) from error
         return backup_views(found.catalogue)
 
-    async def set_up(self, vault: SeedVault, password: Secret, recovery: Secret) -> Outcome:
-        """Make the key ring. Raises CommandRefusedError, TooSoonError."""
+    async def set_up(
+        self, vault: SeedVault, password: Secret, recovery: Secret, create: bool
+    ) -> Outcome:
+        """Make the key ring; with `create` a first full backup too, sealed while the password's
+        key is derived. That one failing leaves the ring. Raises CommandRefusedError, TooSoonError.
+        """
         async with self.turn:
             await self._record("backup.setup", "backup key")
-            outcome = await backup_keys.set_up(self._key.source, vault, password, recovery)
+            making = await backup_keys.begin(self._key.source, vault, password, recovery)
+            first = await self._first(making) if create else Outcome("", 0)
+            told = await backup_keys.finish(self._key.source, making)
         await self.refresh_key()
-        return outcome
+        return Outcome(f"{told} {first.message}".rstrip(), 1 + first.changed, first.details)
+
+    async def _first(self, ring: Ring) -> Outcome:
+        try:
+            return backup_words.told(await self.make(BackupType.FULL, ring))
+        except BackupError as error:
+            return Outcome("", 0, (str(error),))
 
     async def change_password(
         self, vault: SeedVault, current: Secret, password: Secret, recovery: Secret
@@ -268,12 +280,12 @@ class Backing:
             job.says(" ".join(backup_words.told(delivered).message for delivered in done))
         return done
 
-    async def make(self, wanted: BackupType) -> Delivered:
-        """Make a backup and send it, the turn being held. Raises BackupError, and where no
-        destination took it; then the outbox has it."""
+    async def make(self, wanted: BackupType, ring: Ring | None = None) -> Delivered:
+        """Make a backup and send it, the turn being held; without a ring, with the one that is
+        kept. Raises BackupError, and where no destination took it; then the outbox has it."""
         with self.jobs.begin("backup", "starting") as job:
             try:
-                ring = await self.ring()
+                ring = ring or await self.ring()
                 await self._list_again()
                 delivered = await self.maker.make(ring, self._take, wanted, job)
                 self._changed()

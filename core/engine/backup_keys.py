@@ -16,7 +16,8 @@ from core.backup.configured import KeySource
 from core.backup.errors import BackupError, KeySlotError
 from core.backup.keyring import (
     KeyRing,
-    create_key_ring,
+    RingInMaking,
+    begin_key_ring,
     new_install_id,
     replace_key_ring,
     with_new_slots,
@@ -80,10 +81,10 @@ class HeldKey:
         return self.ring
 
 
-async def set_up(
+async def begin(
     source: KeySource, vault: SeedVault, password: Secret, recovery: Secret
-) -> Outcome:
-    """Make the key ring. Raises CommandRefusedError, and then there is none."""
+) -> RingInMaking:
+    """Begin to make the key ring. Raises CommandRefusedError, and then there is none."""
     path = _writable(source)
     if await asyncio.to_thread(source.exists):
         raise CommandRefusedError(
@@ -95,10 +96,19 @@ async def set_up(
             await vault.unlock(Password(password))
             if key is not None:
                 await vault.unlock(key)
-        ring = await asyncio.to_thread(create_key_ring, path, new_install_id(), password, key)
+        return await asyncio.to_thread(begin_key_ring, path, new_install_id(), password, key)
     except BursarError as error:
         raise CommandRefusedError(str(error)) from error
-    return Outcome(f"Wrote the backup key {path}, of installation {ring.install_id}.", 1)
+
+
+async def finish(source: KeySource, making: RingInMaking) -> str:
+    """Wait for the key ring, and say where it is. Raises CommandRefusedError where it could not
+    be written."""
+    try:
+        ring = await asyncio.to_thread(making.finish)
+    except BursarError as error:
+        raise CommandRefusedError(str(error)) from error
+    return f"Wrote the backup key {source.path}, of installation {ring.install_id}."
 
 
 async def change(

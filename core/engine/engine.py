@@ -371,8 +371,11 @@ class Engine:
         self._refuse_while_away()
         return await self.backups().at(source)
 
-    async def set_up_backups(self, password: Secret, recovery: Secret) -> Outcome:
-        return await self.backups().set_up(self._own().walleting.vault, password, recovery)
+    async def set_up_backups(
+        self, password: Secret, recovery: Secret, *, create: bool = False
+    ) -> Outcome:
+        vault = self._own().walleting.vault
+        return await self.backups().set_up(vault, password, recovery, create)
 
     async def change_password(self, current: Secret, password: Secret, recovery: Secret) -> Outcome:
         vault = self._own().walleting.vault

@@ -194,8 +194,11 @@ class EngineClient:
         )
         return outcome
 
-    async def set_up_backups(self, password: Secret, recovery: Secret) -> Outcome:
-        body = wire.encode(wire.KeyRequest(password.reveal(), recovery.reveal()))
+    async def set_up_backups(
+        self, password: Secret, recovery: Secret, *, create: bool = False
+    ) -> Outcome:
+        wanted = wire.KeyRequest(password.reveal(), recovery.reveal(), create=create)
+        body = wire.encode(wanted)
         outcome: Outcome = wire.decode_outcome(
             await self._call("POST", "/v1/backups/key", content=body)
         )

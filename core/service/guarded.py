@@ -24,7 +24,8 @@ def guarded_routes(api: EngineApi) -> list[web.RouteDef]:
 
     async def set_up(request: web.Request) -> web.Response:
         body: wire.KeyRequest = wire.decode_key_request(await request.read())
-        return _json(await api.set_up_backups(Secret(body.password), Secret(body.recovery)))
+        password, recovery = Secret(body.password), Secret(body.recovery)
+        return _json(await api.set_up_backups(password, recovery, create=body.create))
 
     async def change_password(request: web.Request) -> web.Response:
         body: wire.KeyRequest = wire.decode_key_request(await request.read())

@@ -1084,7 +1084,9 @@ class ScriptedEngine:
     async def verify_seed(self, words: Secret) -> Outcome:
         raise CommandRefusedError("This engine has no seed.")
 
-    async def set_up_backups(self, password: Secret, recovery: Secret) -> Outcome:
+    async def set_up_backups(
+        self, password: Secret, recovery: Secret, *, create: bool = False
+    ) -> Outcome:
         raise CommandRefusedError("Backups are not served yet.")
 
     async def change_password(self, current: Secret, password: Secret, recovery: Secret) -> Outcome:
