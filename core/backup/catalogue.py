@@ -182,6 +182,11 @@ class CatalogueFolder:
                 problems.append(f"{file.name} cannot be read ({error}); rebuild the catalogue.")
         return Catalogue(entries), problems
 
+    def remove_leftovers(self) -> None:
+        """Remove what writers left when they were killed. Only for the one that writes here."""
+        for left in self._path.glob(".*.tmp"):
+            left.unlink(missing_ok=True)
+
     def save(self, entry: Entry) -> None:
         """Write one entry, durable. Raises CatalogueError."""
         try:

@@ -192,7 +192,7 @@ class Backing:
         Raises CommandRefusedError."""
         try:
             place = Source(source, self.maker.destinations, self.stock.catalogue, self.install_id)
-            found = await place.look(self._clock.now_ms(), self.stock.spool)
+            found = await place.look(self._clock.now_ms(), self.stock.path)
         except BackupError as error:
             raise CommandRefusedError(str(error)) from error
         return backup_views(found.catalogue)

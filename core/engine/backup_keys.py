@@ -25,8 +25,11 @@ from core.backup.keyring import (
 from core.backup.keys import unlock
 from core.backup.rekey import OLD_COPIES
 from core.model import BursarError, Clock, Secret
+from core.wallets import private_files
+from core.wallets.accounts import FILE_NAME as ACCOUNTS_FILE
 from core.wallets.passwords import check_password
 from core.wallets.secrets import Password, RecoveryKey, opener
+from core.wallets.vault import FILE_NAME as SEED_FILE
 from core.wallets.vault import SeedVault
 
 log = logging.getLogger("bursar.backup")
@@ -130,6 +133,15 @@ async def change(
         raise CommandRefusedError(str(error)) from error
     ways = "the password and the recovery key" if key else "the password"
     return Outcome(f"New backups are opened by {ways} given now.", 1, (OLD_COPIES,))
+
+
+def remove_leftovers(source: KeySource, generation: Path) -> None:
+    """Remove what writers of the key ring, the seed vault and the account keys left when they were
+    killed. Only for the owner of the data directory's lock. Raises PrivateFileError."""
+    if source.path is not None and not source.fixed:
+        private_files.remove_leftovers(source.path)
+    for name in (SEED_FILE, ACCOUNTS_FILE):
+        private_files.remove_leftovers(generation / name)
 
 
 def _recovery(typed: Secret) -> RecoveryKey | None:

@@ -127,12 +127,17 @@ class Engine:
             raise
 
     async def _take_directory(self) -> None:
+        from core.backup.configured import key_source
+        from core.engine.backup_keys import remove_leftovers
         from core.engine.restoring import Restoring  # with its cryptography
 
         self.directory.prepare()
         self.directory.acquire()
         for name in await asyncio.to_thread(self.directory.clean):
             log.info("removed %s, which nothing needs any more", name)
+        await asyncio.to_thread(
+            remove_leftovers, key_source(self.settings), self.directory.generation()
+        )
         log_settings = self.settings.log
         self._kept.enter_context(
             LogFile(
