@@ -126,6 +126,12 @@ class EngineApi(Protocol):
         `state` has a new instance. Raises CommandRefusedError."""
         ...
 
+    async def planned_restore(self, plan: str) -> RestorePlan:
+        """A plan as it stands. Where applying it was refused because the present state had changed
+        since, it says what would change now, and may be confirmed again. Raises
+        CommandRefusedError where it is gone."""
+        ...
+
     async def discard_restore(self, plan: str) -> None:
         """Drop a plan; one that is not there is no error."""
         ...

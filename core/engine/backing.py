@@ -189,13 +189,13 @@ class Backing:
 
     async def at(self, source: str) -> Sequence[BackupView]:
         """The backups at a destination of that name, in a folder or in a file, newest first.
-        Raises CommandRefusedError."""
+        When they were last proven is what the own catalogue says. Raises CommandRefusedError."""
         try:
             place = Source(source, self.maker.destinations, self.stock.catalogue, self.install_id)
             found = await place.look(self._clock.now_ms(), self.stock.path)
         except BackupError as error:
             raise CommandRefusedError(str(error)) from error
-        return backup_views(found.catalogue)
+        return backup_views(found.catalogue.with_proofs_of(self.stock.catalogue))
 
     async def set_up(
         self, vault: SeedVault, password: Secret, recovery: Secret, create: bool

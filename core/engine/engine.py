@@ -395,6 +395,9 @@ class Engine:
     async def apply_restore(self, plan: str, typed: str) -> RestoreResult:
         return await self._restores().apply(plan, typed)
 
+    async def planned_restore(self, plan: str) -> RestorePlan:
+        return self._restores().planned(plan)
+
     async def discard_restore(self, plan: str) -> None:
         await self._restores().discard(plan)
 

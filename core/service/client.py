@@ -223,6 +223,11 @@ class EngineClient:
         )
         return result
 
+    async def planned_restore(self, plan: str) -> RestorePlan:
+        body = await self._call("GET", f"/v1/restore/{quote(plan, safe='')}")
+        found: RestorePlan = wire.decode_plan(body)
+        return found
+
     async def discard_restore(self, plan: str) -> None:
         await self._call("DELETE", f"/v1/restore/{quote(plan, safe='')}")
 

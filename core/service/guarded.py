@@ -42,6 +42,9 @@ def guarded_routes(api: EngineApi) -> list[web.RouteDef]:
         typed = wire.decode_texts(await request.read()).get("typed", "")
         return _json(await api.apply_restore(request.match_info["plan"], typed))
 
+    async def planned(request: web.Request) -> web.Response:
+        return _json(await api.planned_restore(request.match_info["plan"]))
+
     async def discard(request: web.Request) -> web.Response:
         await api.discard_restore(request.match_info["plan"])
         return _json({})
@@ -70,6 +73,7 @@ def guarded_routes(api: EngineApi) -> list[web.RouteDef]:
         web.get("/v1/restore", reconciliation),
         web.post("/v1/restore/undo", undo),
         web.post("/v1/restore/{plan}/apply", apply),
+        web.get("/v1/restore/{plan}", planned),
         web.delete("/v1/restore/{plan}", discard),
         web.post("/v1/seed/verify", verify_seed),
         web.post("/v1/seed/unlock", unlock_seed),

@@ -1038,6 +1038,9 @@ class ScriptedEngine:
     async def apply_restore(self, plan: str, typed: str) -> RestoreResult:
         return await self._backups.apply(plan, typed, self.clock.now_ms)
 
+    async def planned_restore(self, plan: str) -> RestorePlan:
+        return self._backups.planned(plan)
+
     async def discard_restore(self, plan: str) -> None:
         self._backups.discard(plan)
 
