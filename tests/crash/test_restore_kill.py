@@ -103,6 +103,8 @@ def test_a_restore_killed_at_any_call_that_writes_leaves_one_whole_state(
     counts = calls_of(copied(machine, tmp_path / "counted"), "shelf", "node")
     after = facts(Machine(tmp_path / "counted"))
     assert after != before
+    shelf = tmp_path / "shelf"
+    kept = set(shelf.iterdir())
     seen = {"old": 0, "new": 0}
     for call, calls in sorted(counts.items()):
         for number in chosen(calls, SAMPLES):
@@ -118,8 +120,10 @@ def test_a_restore_killed_at_any_call_that_writes_leaves_one_whole_state(
             left_over = [path.name for path in victim.data.glob("restore-*")]
             assert not left_over, f"left over after {where}"
             shutil.rmtree(victim.home)
+            for path in set(shelf.iterdir()) - kept:  # the next one makes the very same calls
+                path.unlink()
     print(f"killed: {seen}, calls: {counts}")
-    assert seen["old"] > 0
+    assert all(seen.values())
 
 
 def test_a_fresh_machine_killed_after_the_swap_finds_settings_and_key_at_its_next_start(
