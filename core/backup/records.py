@@ -369,6 +369,7 @@ _OBSERVED_MARKS = tuple(
     )
     for kind in KINDS
 )
+_BLAKE2B = blake2b(digest_size=DIGEST_BYTES)  # to copy: that costs less than to begin one
 _L = TypeVar("_L", bound=Line)
 
 
@@ -412,7 +413,12 @@ def digests(kind: type[Record], lines: Sequence[bytes]) -> list[bytes]:
     """The same of many records of one kind, by their lines."""
     if marks := _OBSERVED_MARKS[kind.RANK]:
         lines = [line[: _unobserved(line, marks)] for line in lines]
-    return [blake2b(line, digest_size=DIGEST_BYTES).digest() for line in lines]
+    found = []
+    for line in lines:
+        one = _BLAKE2B.copy()
+        one.update(line)
+        found.append(one.digest())
+    return found
 
 
 def _unobserved(line: bytes, marks: Sequence[bytes]) -> int:

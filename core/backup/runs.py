@@ -7,7 +7,7 @@ fraction of one out here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, islice, pairwise
 from operator import lt
 from typing import cast
@@ -33,10 +33,10 @@ class Run(msgspec.Struct, frozen=True):
     lines, each with its line feed."""
 
     kind: type[Record]
-    records: Sequence[AnyRecord]
-    keys: Sequence[tuple[str, ...]]
+    records: list[AnyRecord]
+    keys: list[tuple[str, ...]]
     text: bytes
-    digests: Sequence[bytes]
+    digests: list[bytes]
 
 
 def runs(records: Iterable[AnyRecord], name: str) -> Iterator[Run]:
