@@ -227,7 +227,7 @@ facts = st.one_of(
 states = st.lists(facts, max_size=8, unique_by=position).map(sort_records)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(states, min_size=1, max_size=LONGEST))
 def test_a_chain_folds_to_the_last_state_whatever_happened_before(
     history: list[list[AnyRecord]],
