@@ -2,8 +2,8 @@
 
 `cryptography` maps 10 MB into a process; an engine that nobody asks to seal or to open something
 does without. Argon2id comes from `argon2-cffi`, the reference implementation with SIMD: the same
-bytes as `cryptography` gives, a fifth sooner. What the primitives are used for is said where they
-are used.
+bytes as `cryptography` gives, for a little less work. What the primitives are used for is said
+where they are used.
 """
 
 from __future__ import annotations
