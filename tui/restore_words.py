@@ -67,12 +67,13 @@ def steps(now: Step, signs: text.Glyphs) -> Words:
     return words
 
 
-def trouble(step: Step, error: str, signs: text.Glyphs) -> Words:
-    """Why a step did not go on, and what to do about it."""
+def trouble(step: Step, error: str, is_planned: bool, signs: text.Glyphs) -> Words:
+    """Why a step did not go on, and what to do about it. `is_planned`: a dry run still stands."""
+    again = "shows what it would change now" if is_planned else "makes a new dry run"
     after = {
         Step.PICK: "Write another place and press Enter, or tab to the list.",
         Step.UNLOCK: "Nothing was changed. Type it again, or Esc to pick another backup.",
-        Step.APPLY: "The state before is whole and in use. Enter makes a new dry run.",
+        Step.APPLY: f"The state before is whole and in use. Enter {again}.",
     }.get(step, "")
     said = text.safe(error).rstrip(".")
     return [(f"{signs.problem} {said}. ", PROBLEM), (after, "")]

@@ -147,8 +147,8 @@ class Restoring:
                 return
         except BursarError as error:
             self._session.restarting = ""
-            self.error, self.busy, self.plan = str(error), "", None
-            await self._drop(plan.id)
+            self.plan = await self._as_it_stands(plan.id)
+            self.error, self.busy = str(error), ""
             self._told()
             return
         self._session.staged = ""
@@ -174,9 +174,18 @@ class Restoring:
         self._told()
 
     def begin_again(self) -> None:
-        """After a refusal: unlock once more for another dry run."""
-        self.step, self.error, self.busy, self.lost = Step.UNLOCK, "", "", False
+        """After a refusal: look at what would change now, where the plan still stands; else unlock
+        once more for another dry run."""
+        self.step = Step.UNLOCK if self.plan is None else Step.DRY_RUN
+        self.error, self.busy, self.lost = "", "", False
         self._told()
+
+    async def _as_it_stands(self, plan: str) -> RestorePlan | None:
+        try:
+            return await self._session.api.planned_restore(plan)
+        except BursarError:  # gone, or with the engine: why it was refused is said already
+            await self._drop(plan)
+            return None
 
     async def back(self) -> bool:
         """To the choice of a backup, and from there out: then it answers True. What was planned

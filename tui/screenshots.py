@@ -143,7 +143,7 @@ class _Kept:
         self.set_up_backups, self.change_password = api.set_up_backups, api.change_password
         self.plan_restore, self.apply_restore = api.plan_restore, api.apply_restore
         self.discard_restore, self.undo_restore = api.discard_restore, api.undo_restore
-        self.reconciliation = api.reconciliation
+        self.planned_restore, self.reconciliation = api.planned_restore, api.reconciliation
 
     async def close(self) -> None:
         """Nothing: the one who made the engine closes it."""

@@ -99,9 +99,13 @@ class EngineApi(Protocol):
         CommandRefusedError."""
         ...
 
-    async def set_up_backups(self, password: Secret, recovery: Secret) -> Outcome:
+    async def set_up_backups(
+        self, password: Secret, recovery: Secret, *, create: bool = False
+    ) -> Outcome:
         """Make the backup key, opened by the password and, if one is given, the recovery key;
-        where there is a seed they must be its vault's. Raises CommandRefusedError."""
+        where there is a seed they must be its vault's. With `create` a first full backup is made
+        at once; where that fails the details say so, and the key stays. Raises
+        CommandRefusedError."""
         ...
 
     async def change_password(self, current: Secret, password: Secret, recovery: Secret) -> Outcome:
@@ -120,6 +124,12 @@ class EngineApi(Protocol):
         """Put a plan in force: `typed` must be its `confirm`. Until this answers or a failure, the
         old state is whole and in use. The engine starts again on the restored state: streams end,
         `state` has a new instance. Raises CommandRefusedError."""
+        ...
+
+    async def planned_restore(self, plan: str) -> RestorePlan:
+        """A plan as it stands. Where applying it was refused because the present state had changed
+        since, it says what would change now, and may be confirmed again. Raises
+        CommandRefusedError where it is gone."""
         ...
 
     async def discard_restore(self, plan: str) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
 import msgspec
@@ -22,6 +22,7 @@ from core.backup.header import CHUNK_BYTES, Head, Header, read_head, seal_header
 from core.backup.keys import file_key, slots_tag, unlock
 from core.wallets.ciphers import AesGcm, ForgedError
 from core.wallets.secrets import Opener, SecretBytes
+from core.wallets.slots import Slot
 
 TAG_BYTES = 16
 MOST_LINE_BYTES = 16 * 1024 * 1024
@@ -43,70 +44,82 @@ class Sealed(msgspec.Struct, frozen=True):
 
 
 class ArchiveWriter:
-    """Lines in, archive out. Without `finish` what was written does not open."""
+    """Lines in, archive out. Without `finish` what was written does not open.
 
-    def __init__(self, out: BinaryIO, header: Header, key: SecretBytes) -> None:
-        raw, self._head = seal_header(header, key)
+    `slots` are the header's where it has none itself; they are asked for when the first chunk is
+    ready to be written. Raises what they raise.
+    """
+
+    def __init__(
+        self,
+        out: BinaryIO,
+        header: Header,
+        key: SecretBytes,
+        slots: Callable[[], tuple[Slot, ...]] | None = None,
+    ) -> None:
         self._out = out
+        self._header = header
+        self._key = key
+        self._slots = slots
+        self._head: Head | None = None
         self._gcm = AesGcm(file_key(key, bytes.fromhex(header.salt), header.id))
         self._prefix = bytes.fromhex(header.nonce_prefix)
         self._zstd = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compressobj()
         self._whole = hashlib.sha256()
-        self._content = hashlib.sha256(self._head.associated)
+        self._content = hashlib.sha256()
         self._pending = bytearray()
-        self._lines: list[bytes] = []
-        self._gathered = 0
         self._count = 0
         self._chunk = 0
         self._size = 0
-        self._emit(raw)
 
     def write(self, line: bytes) -> None:
         """Append one record, without its line feed."""
         if b"\n" in line:
             raise BackupError("A record with a line feed in it cannot be one line of a backup.")
-        self.write_all((line,))
+        self.write_text(line + b"\n")
 
     def write_all(self, lines: Iterable[bytes]) -> None:
-        """The same for many. Raises BackupError for what cannot be one line."""
-        waiting, gathered = self._lines, self._gathered
+        """The same for many."""
+        waiting: list[bytes] = []
+        gathered = 0
         for line in lines:
-            size = len(line)
-            if size > MOST_LINE_BYTES:
-                raise BackupError(f"A record of {size} bytes cannot be one line of a backup.")
             waiting.append(line)
-            gathered += size
+            gathered += len(line)
             if gathered >= CHUNK_BYTES // 2:
-                self._compress()
+                self._write_lines(waiting)
+                waiting.clear()
                 gathered = 0
-        self._gathered = gathered
+        if waiting:
+            self._write_lines(waiting)
+
+    def _write_lines(self, lines: list[bytes]) -> None:
+        text = b"\n".join([*lines, b""])
+        if text.count(b"\n") != len(lines):
+            raise BackupError("A record with a line feed in it cannot be one line of a backup.")
+        self.write_text(text)
+
+    def write_text(self, text: bytes) -> None:
+        """Append whole lines, each with its line feed. Raises BackupError for one too long."""
+        if len(text) > MOST_LINE_BYTES:
+            longest = max(map(len, text.split(b"\n")))
+            if longest > MOST_LINE_BYTES:
+                raise BackupError(f"A record of {longest} bytes cannot be one line of a backup.")
+        self._count += text.count(b"\n")
+        self._pending += self._zstd.compress(text)
+        self._seal_full_chunks()
 
     def finish(self) -> Sealed:
         """Write the last chunk. The caller still has to fsync."""
-        self._compress()
         self._pending += self._zstd.flush()
         self._seal_full_chunks()
-        self._seal_chunk(bytes(self._pending), last=True)
+        head = self._seal_chunk(bytes(self._pending), last=True)
         return Sealed(
-            self._head.header,
+            head.header,
             self._whole.hexdigest(),
             self._content.hexdigest(),
             self._size,
             self._count,
         )
-
-    def _compress(self) -> None:
-        if self._lines:
-            self._lines.append(b"")  # the last line's feed
-            text = b"\n".join(self._lines)
-            count = len(self._lines) - 1
-            if text.count(b"\n") != count:
-                raise BackupError("A record with a line feed in it cannot be one line of a backup.")
-            self._count += count
-            self._pending += self._zstd.compress(text)
-            self._lines.clear()
-            self._gathered = 0
-            self._seal_full_chunks()
 
     def _seal_full_chunks(self) -> None:
         # A chunk that is just full may be the last one, so it waits for a byte after it.
@@ -114,16 +127,27 @@ class ArchiveWriter:
             self._seal_chunk(bytes(self._pending[:CHUNK_BYTES]), last=False)
             del self._pending[:CHUNK_BYTES]
 
-    def _seal_chunk(self, plain: bytes, *, last: bool) -> None:
+    def _seal_chunk(self, plain: bytes, *, last: bool) -> Head:
         if self._chunk >= _MOST_CHUNKS:
             raise BackupError(
                 "The backup is larger than 4 PiB; that is more than the format holds."
             )
+        head = self._head or self._begin()
         nonce = _nonce(self._prefix, self._chunk, last)
-        stored = self._gcm.encrypt(nonce, plain, self._head.associated)
+        stored = self._gcm.encrypt(nonce, plain, head.associated)
         self._chunk += 1
         self._content.update(stored)
         self._emit(stored)
+        return head
+
+    def _begin(self) -> Head:
+        header = self._header
+        if self._slots is not None:
+            header = msgspec.structs.replace(header, slots=self._slots())
+        raw, self._head = seal_header(header, self._key)
+        self._content.update(self._head.associated)
+        self._emit(raw)
+        return self._head
 
     def _emit(self, raw: bytes) -> None:
         self._whole.update(raw)

@@ -138,6 +138,20 @@ class Catalogue:
         """The same without one entry."""
         return Catalogue(e for e in self._entries.values() if e.id != archive_id)
 
+    def with_proofs_of(self, other: Catalogue) -> Catalogue:
+        """The same, where `other` knows the same archives with the times when they were last
+        verified and drilled there."""
+        return Catalogue(
+            msgspec.structs.replace(
+                entry,
+                verified_ms=max(entry.verified_ms, known.verified_ms),
+                drilled_ms=max(entry.drilled_ms, known.drilled_ms),
+            )
+            if (known := other.get(entry.id)) and known.content_sha256 == entry.content_sha256
+            else entry
+            for entry in self
+        )
+
     def next_sequence(self) -> int:
         """The number of the next archive."""
         return max((entry.sequence for entry in self._entries.values()), default=0) + 1
@@ -181,6 +195,11 @@ class CatalogueFolder:
             except (OSError, msgspec.DecodeError) as error:
                 problems.append(f"{file.name} cannot be read ({error}); rebuild the catalogue.")
         return Catalogue(entries), problems
+
+    def remove_leftovers(self) -> None:
+        """Remove what writers left when they were killed. Only for the one that writes here."""
+        for left in self._path.glob(".*.tmp"):
+            left.unlink(missing_ok=True)
 
     def save(self, entry: Entry) -> None:
         """Write one entry, durable. Raises CatalogueError."""

@@ -8,21 +8,14 @@ newest archive that names a record decides; nothing is held in memory but one li
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from core.backup.errors import ChainError, MissingParentError
 from core.backup.header import BackupType
-from core.backup.records import (
-    KIND_NAMES,
-    AnyRecord,
-    Gone,
-    Line,
-    Position,
-    digest,
-    placed,
-)
+from core.backup.records import KIND_NAMES, AnyRecord, Gone, Line, Position
+from core.backup.runs import Run
 from core.backup.state import Known
 
 LONGEST = 7
@@ -76,28 +69,23 @@ def check_link(child: Link, parent: Link) -> None:
         )
 
 
-def differences(
-    parent: Iterable[Known],
-    current: Iterable[AnyRecord],
-    remember: Callable[[Position, bytes], None],
-) -> Iterator[Line]:
-    """Upserts and tombstones that lead from the parent's state to `current`, in order.
-
-    `remember` gets every current record's digest: the state after this archive.
-    """
+def differences(parent: Iterable[Known], current: Iterable[Run]) -> Iterator[Line]:
+    """Upserts and tombstones that lead from the parent's state to `current`, in order."""
     known = iter(parent)
     before = next(known, None)
-    for here, record in placed(current, "the installation's records"):
-        while before is not None and before.position < here:
-            yield _tombstone(before.position)
-            before = next(known, None)
-        now = digest(record)
-        remember(here, now)
-        is_same = before is not None and before.position == here and before.digest == now
-        if before is not None and before.position == here:
-            before = next(known, None)
-        if not is_same or record.ALWAYS:
-            yield record
+    for run in current:
+        rank, always = run.kind.RANK, run.kind.ALWAYS
+        for key, now, record in zip(run.keys, run.digests, run.records, strict=True):
+            here = Position(rank, key)
+            while before is not None and before.position < here:
+                yield _tombstone(before.position)
+                before = next(known, None)
+            is_same = False
+            if before is not None and before.position == here:
+                is_same = before.digest == now
+                before = next(known, None)
+            if not is_same or always:
+                yield record
     while before is not None:
         yield _tombstone(before.position)
         before = next(known, None)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import stat
 import uuid
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -31,6 +33,47 @@ class KeyRing(msgspec.Struct, frozen=True):
     install_id: str
     key: SecretBytes
     slots: tuple[Slot, ...]
+
+
+class Ring(Protocol):
+    """What it takes to seal a backup: a key ring, or one whose slots are still in the making."""
+
+    @property
+    def install_id(self) -> str:
+        """Whose backups these are."""
+        ...
+
+    @property
+    def key(self) -> SecretBytes:
+        """The backup key."""
+        ...
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """Every way to unlock it; blocks while they are made. Raises KeySlotError."""
+        ...
+
+
+class RingInMaking:
+    """A new ring whose key is there at once, while a thread derives what wraps it and writes it.
+
+    The slots are handed out when the ring is on the disk, so that what is sealed under them can
+    be followed by the next backup. Call `finish` in any case.
+    """
+
+    def __init__(self, install_id: str, key: SecretBytes, making: Future[KeyRing]) -> None:
+        self.install_id = install_id
+        self.key = key
+        self._making = making
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """Blocks until the ring is written. Raises KeySlotError."""
+        return self._making.result().slots
+
+    def finish(self) -> KeyRing:
+        """The ring, written. Blocks until then. Raises KeySlotError."""
+        return self._making.result()
 
 
 class _Text(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -78,6 +121,31 @@ def create_key_ring(
     ring = make_key_ring(install_id, password, recovery, parameters=parameters)
     write_key_ring(path, ring)
     return ring
+
+
+def begin_key_ring(
+    path: Path,
+    install_id: str,
+    password: Secret,
+    recovery: RecoveryKey | None = None,
+    *,
+    parameters: Argon2Parameters | None = None,
+) -> RingInMaking:
+    """The same, without waiting for the KDF. Raises WeakPasswordError; what else is wrong is
+    raised when the slots are asked for."""
+    check_password(password)
+    key = new_key()
+
+    def make() -> KeyRing:
+        slots = make_slots(key, install_id, Password(password), recovery, parameters)
+        ring = KeyRing(install_id, key, slots)
+        write_key_ring(path, ring)
+        return ring
+
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="key-ring")
+    making = pool.submit(make)
+    pool.shutdown(wait=False)
+    return RingInMaking(install_id, key, making)
 
 
 def write_key_ring(path: Path, ring: KeyRing) -> None:

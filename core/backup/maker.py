@@ -22,7 +22,7 @@ from core.backup.delivery import Outcome, Require, deliver, outcome
 from core.backup.destinations import Destination
 from core.backup.errors import BackupError, ChainError, DestinationError
 from core.backup.header import BackupType
-from core.backup.keyring import KeyRing
+from core.backup.keyring import Ring
 from core.backup.making import Made, Snapshot, make
 from core.backup.records import AnyRecord
 from core.backup.stock import Stock
@@ -82,7 +82,7 @@ class Maker:
 
     async def make(
         self,
-        ring: KeyRing,
+        ring: Ring,
         take: Callable[[], AbstractContextManager[Snapshot]],
         wanted: BackupType,
         progress: Progress,
@@ -100,7 +100,7 @@ class Maker:
 
     def _seal(
         self,
-        ring: KeyRing,
+        ring: Ring,
         take: Callable[[], AbstractContextManager[Snapshot]],
         wanted: BackupType,
         progress: Progress,

@@ -18,8 +18,9 @@ from core.backup.chain import LONGEST, differences
 from core.backup.errors import BackupError, ChainError
 from core.backup.files import create_exclusive, sync_folder
 from core.backup.header import BackupType, Header, new_archive_id
-from core.backup.keyring import KeyRing
-from core.backup.records import AnyRecord, Seed, Wallet, digest, encode, placed
+from core.backup.keyring import Ring
+from core.backup.records import AnyRecord, Seed, Wallet, encode
+from core.backup.runs import Run, runs
 from core.backup.state import Known, StateWriter, read_state
 from core.events import iso_utc
 
@@ -48,7 +49,7 @@ class Made(msgspec.Struct, frozen=True):
 def make(
     folder: Path,
     snapshot: Snapshot,
-    ring: KeyRing,
+    ring: Ring,
     catalogue: Catalogue,
     wanted: BackupType,
     now_ms: int,
@@ -56,7 +57,8 @@ def make(
     """Seal a backup into `folder`, where the parent's `<id>.state` is looked for too.
 
     An incremental with no parent, no sound state of it, or a chain at its longest becomes a full.
-    Raises BackupError; then no archive and no state of it are left.
+    The ring's slots are asked for last, when the first chunk is ready: they may still be in the
+    making. Raises BackupError; then no archive and no state of it are left.
     """
     parent, known, note = _base(folder, catalogue, ring, wanted)
     archive_id = new_archive_id(now_ms, os.urandom(10))
@@ -73,15 +75,19 @@ def make(
         seed_fingerprint=snapshot.seed_fingerprint,
         salt=salt,
         nonce_prefix=prefix,
-        slots=ring.slots,
     )
     path = folder / header.name
     state = state_path(folder, archive_id)
     try:
         with create_exclusive(path) as out, StateWriter(state, archive_id) as after:
-            writer = ArchiveWriter(out, header, ring.key)
+            writer = ArchiveWriter(out, header, ring.key, lambda: ring.slots)
             tally = _Tally()
-            writer.write_all(_lines(known, tally.count(snapshot.records), after))
+            counted = tally.count(runs(snapshot.records, "the installation's records"), after)
+            if known is None:
+                for run in counted:
+                    writer.write_text(run.text)
+            else:
+                writer.write_all(map(encode, differences(known, counted)))
             tally.check(snapshot)
             sealed = writer.finish()
             out.flush()
@@ -103,7 +109,7 @@ def state_path(folder: Path, archive_id: str) -> Path:
 
 
 def _base(
-    folder: Path, catalogue: Catalogue, ring: KeyRing, wanted: BackupType
+    folder: Path, catalogue: Catalogue, ring: Ring, wanted: BackupType
 ) -> tuple[Entry | None, Iterator[Known] | None, str]:
     """The parent, what it held, and why there is none where an incremental was wanted."""
     if wanted is BackupType.FULL:
@@ -122,19 +128,6 @@ def _base(
     return parent, known, ""
 
 
-def _lines(
-    known: Iterator[Known] | None, records: Iterable[AnyRecord], after: StateWriter
-) -> Iterator[bytes]:
-    if known is not None:
-        for line in differences(known, records, after.add):
-            yield encode(line)
-        return
-    for where, record in placed(records, "the installation's records"):
-        text = encode(record)
-        after.add(where, digest(record, text))
-        yield text
-
-
 class _Tally:
     """What the header promises, counted: an archive that breaks its word would never verify."""
 
@@ -142,15 +135,16 @@ class _Tally:
         self.wallets = 0
         self.fingerprint: str | None = None
 
-    def count(self, records: Iterable[AnyRecord]) -> Iterator[AnyRecord]:
-        """The same records, counted as they pass."""
-        for record in records:
-            kind = type(record)
-            if kind is Wallet:
-                self.wallets += 1
-            elif isinstance(record, Seed):
+    def count(self, passing: Iterable[Run], after: StateWriter) -> Iterator[Run]:
+        """The same runs, counted as they pass and remembered in the state after them."""
+        for run in passing:
+            if run.kind is Wallet:
+                self.wallets += len(run.records)
+            for record in run.records if run.kind is Seed else ():
+                assert isinstance(record, Seed)
                 self.fingerprint = record.fingerprint
-            yield record
+            after.add(run.kind.RANK, run.keys, run.digests)
+            yield run
 
     def check(self, snapshot: Snapshot) -> None:
         """Raises BackupError where the snapshot said something else."""

@@ -67,7 +67,7 @@ async def _entry(
             sidecar = None  # damaged: the archive itself says it all, only slower
         if sidecar is not None and sidecar.size == found.size and _tells(sidecar, start):
             return Entry(**{n: getattr(sidecar, n) for n in Sidecar.__struct_fields__})
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="listing-") as folder:
         target = Path(folder) / found.name
         await destination.fetch(found.name, target)
         with target.open("rb") as file:

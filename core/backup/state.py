@@ -19,20 +19,27 @@ import msgspec
 from core.backup.errors import CatalogueError
 from core.backup.records import DIGEST_BYTES, Position
 
-_MAGIC = b"BURSAR-STATE\x01"
+_MAGIC = b"BURSAR-STATE\x02"
 _CHECK_BYTES = 32
 
 
-class Known(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Known(msgspec.Struct, frozen=True, gc=False):
     """A record that the archive held."""
 
     position: Position
     digest: bytes
 
 
+class _Frame(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Records of one kind, in order: its rank, their keys, their digests end to end."""
+
+    rank: int
+    keys: list[tuple[str, ...]]
+    digests: bytes
+
+
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(list[Known])
-_FRAME = 4096  # records
+_DECODER = msgspec.msgpack.Decoder(_Frame)
 
 
 class StateWriter:
@@ -42,7 +49,6 @@ class StateWriter:
         self._path = path
         self._temporary = path.with_name(f"{path.name}.tmp")
         self._check = hashlib.sha256()
-        self._frame: list[tuple[Position, bytes]] = []  # as `Known` is encoded
         descriptor = os.open(
             self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
         )
@@ -62,24 +68,17 @@ class StateWriter:
         if kind is not None:
             self._temporary.unlink(missing_ok=True)
 
-    def add(self, position: Position, digest: bytes) -> None:
-        """The next record of the archive's state."""
-        self._frame.append((position, digest))
-        if len(self._frame) == _FRAME:
-            self._flush()
+    def add(self, rank: int, keys: list[tuple[str, ...]], digests: list[bytes]) -> None:
+        """The next records of the archive's state, all of the kind with that rank."""
+        frame = _ENCODER.encode(_Frame(rank, keys, b"".join(digests)))
+        self._write(len(frame).to_bytes(4, "big") + frame)
 
     def finish(self) -> None:
         """Seal, fsync and name the file."""
-        self._flush()
         self._file.write(self._check.digest())
         self._file.flush()
         os.fsync(self._file.fileno())
         self._temporary.rename(self._path)
-
-    def _flush(self) -> None:
-        frame = _ENCODER.encode(self._frame)
-        self._write(len(frame).to_bytes(4, "big") + frame)
-        self._frame.clear()
 
     def _write(self, part: bytes) -> None:
         self._check.update(part)
@@ -121,8 +120,13 @@ def _known(file: BinaryIO, end: int) -> Iterator[Known]:
         at = file.tell()
         while at < end:
             length = int.from_bytes(file.read(4), "big")
-            for known in _DECODER.decode(file.read(length)):
-                if len(known.digest) != DIGEST_BYTES:
-                    raise CatalogueError("The state of the last backup is not in its format.")
-                yield known
+            yield from _records(_DECODER.decode(file.read(length)))
             at += 4 + length
+
+
+def _records(frame: _Frame) -> Iterator[Known]:
+    if len(frame.digests) != len(frame.keys) * DIGEST_BYTES:
+        raise CatalogueError("The state of the last backup is not in its format.")
+    ends = range(DIGEST_BYTES, len(frame.digests) + 1, DIGEST_BYTES)
+    for key, end in zip(frame.keys, ends, strict=True):
+        yield Known(Position(frame.rank, key), frame.digests[end - DIGEST_BYTES : end])

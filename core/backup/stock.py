@@ -79,6 +79,7 @@ class Stock:
             if kept != entry.copies:  # what was to go to a place that is configured no more
                 self.save_now(msgspec.structs.replace(entry, copies=kept))
         self._tidy()
+        self._folder.remove_leftovers()
         for left in self.path.glob("*-*"):  # scratch folders of a run that died
             if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
@@ -142,7 +143,7 @@ class Stock:
         for name in list(waiting):
             try:
                 found, problems = await rebuild(
-                    destinations[name], self.catalogue, now_ms, self.spool
+                    destinations[name], self.catalogue, now_ms, self.path
                 )
             except BackupError as error:
                 told.append(str(error))

@@ -39,7 +39,7 @@ from core.backup.configured import (
 from core.backup.destinations import Destination
 from core.backup.errors import BackupError, DestinationError
 from core.backup.header import BackupType
-from core.backup.keyring import KeyRing
+from core.backup.keyring import KeyRing, Ring
 from core.backup.maker import Delivered, Maker
 from core.backup.making import Snapshot
 from core.backup.retention import Verdict
@@ -50,10 +50,11 @@ from core.config import Settings
 from core.config.backup_checks import places
 from core.engine import backup_keys, backup_words
 from core.engine.backup_keys import HeldKey
+from core.engine.backup_reports import BackupReports
 from core.engine.backup_views import backup_views, slot_words
 from core.engine.jobs import Jobs
-from core.events import BackupFailed, Event, iso_utc
-from core.model import BursarError, Clock, Secret
+from core.events import Event, iso_utc
+from core.model import Clock, Secret
 from core.telemetry.audit import AuditError, AuditLog
 from core.wallets.vault import SeedVault
 
@@ -80,7 +81,6 @@ class Backing:
         self._settings = settings
         self._clock = clock
         self._take = take
-        self._publish = publish
         self._audit = audit
         self._writes = audit is not None
         self._log = ChangeLog[str](counter)
@@ -95,6 +95,7 @@ class Backing:
         """Held by whoever makes, changes or restores backups."""
         self.jobs = Jobs(clock, self._changed)
         self.stock = Stock(settings.data_path)
+        self.reports = BackupReports(self.stock, clock, publish, self._note_trouble)
         self.maker = Maker(
             self.stock,
             self._destinations(),
@@ -189,21 +190,33 @@ class Backing:
 
     async def at(self, source: str) -> Sequence[BackupView]:
         """The backups at a destination of that name, in a folder or in a file, newest first.
-        Raises CommandRefusedError."""
+        When they were last proven is what the own catalogue says. Raises CommandRefusedError."""
         try:
             place = Source(source, self.maker.destinations, self.stock.catalogue, self.install_id)
-            found = await place.look(self._clock.now_ms(), self.stock.spool)
+            found = await place.look(self._clock.now_ms(), self.stock.path)
         except BackupError as error:
             raise CommandRefusedError(str(error)) from error
-        return backup_views(found.catalogue)
+        return backup_views(found.catalogue.with_proofs_of(self.stock.catalogue))
 
-    async def set_up(self, vault: SeedVault, password: Secret, recovery: Secret) -> Outcome:
-        """Make the key ring. Raises CommandRefusedError, TooSoonError."""
+    async def set_up(
+        self, vault: SeedVault, password: Secret, recovery: Secret, create: bool
+    ) -> Outcome:
+        """Make the key ring; with `create` a first full backup too, sealed while the password's
+        key is derived. That one failing leaves the ring. Raises CommandRefusedError, TooSoonError.
+        """
         async with self.turn:
             await self._record("backup.setup", "backup key")
-            outcome = await backup_keys.set_up(self._key.source, vault, password, recovery)
+            making = await backup_keys.begin(self._key.source, vault, password, recovery)
+            first = await self._first(making) if create else Outcome("", 0)
+            told = await backup_keys.finish(self._key.source, making)
         await self.refresh_key()
-        return outcome
+        return Outcome(f"{told} {first.message}".rstrip(), 1 + first.changed, first.details)
+
+    async def _first(self, ring: Ring) -> Outcome:
+        try:
+            return backup_words.told(await self.make(BackupType.FULL, ring))
+        except BackupError as error:
+            return Outcome("", 0, (str(error),))
 
     async def change_password(
         self, vault: SeedVault, current: Secret, password: Secret, recovery: Secret
@@ -262,34 +275,34 @@ class Backing:
             key = self._key.ring.key if self._key.ring else None
             done = await self.maker.send_waiting(key, job)
             for delivered in done:
-                await self._tell(delivered)
+                await self.reports.told(delivered)
             if any(delivered.fresh for delivered in done):
-                await self._succeeded()
+                await self.reports.succeeded()
             job.says(" ".join(backup_words.told(delivered).message for delivered in done))
         return done
 
-    async def make(self, wanted: BackupType) -> Delivered:
-        """Make a backup and send it, the turn being held. Raises BackupError, and where no
-        destination took it; then the outbox has it."""
+    async def make(self, wanted: BackupType, ring: Ring | None = None) -> Delivered:
+        """Make a backup and send it, the turn being held; without a ring, with the one that is
+        kept. Raises BackupError, and where no destination took it; then the outbox has it."""
         with self.jobs.begin("backup", "starting") as job:
             try:
-                ring = await self.ring()
+                ring = ring or await self.ring()
                 await self._list_again()
                 delivered = await self.maker.make(ring, self._take, wanted, job)
                 self._changed()
-                await self._tell(delivered)
+                await self.reports.told(delivered)
             except BackupError as error:
-                await self._failed("create", "", wanted.value, str(error))
+                await self.reports.failed("create", "", wanted.value, str(error))
                 raise
             if delivered.outcome is delivery.Outcome.FAILED:
                 reason = "; ".join(delivered.missing())
                 entry = delivered.entry
-                await self._failed("deliver", entry.id, entry.type.value, reason)
+                await self.reports.failed("deliver", entry.id, entry.type.value, reason)
                 raise BackupError(
                     f"Backup {entry.id} was made and is not where it has to be yet ("
                     f"require = {self._settings.backup.require}): {reason} It is tried again."
                 )
-            await self._succeeded()
+            await self.reports.succeeded()
             job.says(backup_words.told(delivered).message)
         await self._prune_after()
         return delivered
@@ -318,7 +331,7 @@ class Backing:
                     )
                 except BackupError as error:
                     reason = str(error)
-                    await self._tell_failure("verify", entry.id, entry.type.value, 1, reason)
+                    await self.reports.refused("verify", entry.id, entry.type.value, 1, reason)
                     raise
                 finally:
                     self._changed()
@@ -375,52 +388,6 @@ class Backing:
                 )
                 job.says(message)
             return Outcome(message, done.changed, done.failed)
-
-    # --- what is told ----------------------------------------------------------------------
-
-    async def _tell(self, delivered: Delivered) -> None:
-        """A backup that became durable is an event, whoever sent it."""
-        if not delivered.fresh:
-            return
-        log.info("%s", backup_words.told(delivered).message, extra=_DETAILS)
-        await self.say(backup_words.created(delivered.entry, self._clock.now_ms()))
-
-    async def _succeeded(self) -> None:
-        await self._remember(failures=0, failed_ms=0, error="")
-
-    async def _failed(self, operation: str, backup_id: str, kind: str, reason: str) -> None:
-        failures = self.stock.memory.failures + 1
-        await self._remember(failures=failures, failed_ms=self._clock.now_ms(), error=reason)
-        await self._tell_failure(operation, backup_id, kind, failures, reason)
-
-    async def _remember(self, **changes: int | str) -> None:
-        try:
-            await self.stock.remember(msgspec.structs.replace(self.stock.memory, **changes))
-        except BackupError as error:  # only the pause before the next attempt hangs on it
-            log.error("%s", error, extra=_DETAILS)
-        self._note_trouble()
-
-    async def _tell_failure(
-        self, operation: str, backup_id: str, kind: str, attempt: int, reason: str
-    ) -> None:
-        log.error("backup failed (%s): %s", operation, reason, extra=_DETAILS)
-        await self.say(
-            BackupFailed(
-                timestamp=self._clock.now_ms(),
-                operation=operation,
-                backup_id=backup_id,
-                backup_type=kind,
-                attempt=attempt,
-                reason=reason,
-            )
-        )
-
-    async def say(self, event: Event) -> None:
-        """Store and announce an event; that it cannot be stored changes nothing else."""
-        try:
-            await self._publish([event])
-        except BursarError as error:  # the database: the backup stands all the same
-            log.error("an event was not stored: %s", error, extra=_DETAILS)
 
     # --- state -----------------------------------------------------------------------------
 

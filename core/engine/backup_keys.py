@@ -16,7 +16,8 @@ from core.backup.configured import KeySource
 from core.backup.errors import BackupError, KeySlotError
 from core.backup.keyring import (
     KeyRing,
-    create_key_ring,
+    RingInMaking,
+    begin_key_ring,
     new_install_id,
     replace_key_ring,
     with_new_slots,
@@ -24,8 +25,11 @@ from core.backup.keyring import (
 from core.backup.keys import unlock
 from core.backup.rekey import OLD_COPIES
 from core.model import BursarError, Clock, Secret
+from core.wallets import private_files
+from core.wallets.accounts import FILE_NAME as ACCOUNTS_FILE
 from core.wallets.passwords import check_password
 from core.wallets.secrets import Password, RecoveryKey, opener
+from core.wallets.vault import FILE_NAME as SEED_FILE
 from core.wallets.vault import SeedVault
 
 log = logging.getLogger("bursar.backup")
@@ -80,10 +84,10 @@ class HeldKey:
         return self.ring
 
 
-async def set_up(
+async def begin(
     source: KeySource, vault: SeedVault, password: Secret, recovery: Secret
-) -> Outcome:
-    """Make the key ring. Raises CommandRefusedError, and then there is none."""
+) -> RingInMaking:
+    """Begin to make the key ring. Raises CommandRefusedError, and then there is none."""
     path = _writable(source)
     if await asyncio.to_thread(source.exists):
         raise CommandRefusedError(
@@ -95,10 +99,19 @@ async def set_up(
             await vault.unlock(Password(password))
             if key is not None:
                 await vault.unlock(key)
-        ring = await asyncio.to_thread(create_key_ring, path, new_install_id(), password, key)
+        return await asyncio.to_thread(begin_key_ring, path, new_install_id(), password, key)
     except BursarError as error:
         raise CommandRefusedError(str(error)) from error
-    return Outcome(f"Wrote the backup key {path}, of installation {ring.install_id}.", 1)
+
+
+async def finish(source: KeySource, making: RingInMaking) -> str:
+    """Wait for the key ring, and say where it is. Raises CommandRefusedError where it could not
+    be written."""
+    try:
+        ring = await asyncio.to_thread(making.finish)
+    except BursarError as error:
+        raise CommandRefusedError(str(error)) from error
+    return f"Wrote the backup key {source.path}, of installation {ring.install_id}."
 
 
 async def change(
@@ -120,6 +133,15 @@ async def change(
         raise CommandRefusedError(str(error)) from error
     ways = "the password and the recovery key" if key else "the password"
     return Outcome(f"New backups are opened by {ways} given now.", 1, (OLD_COPIES,))
+
+
+def remove_leftovers(source: KeySource, generation: Path) -> None:
+    """Remove what writers of the key ring, the seed vault and the account keys left when they were
+    killed. Only for the owner of the data directory's lock. Raises PrivateFileError."""
+    if source.path is not None and not source.fixed:
+        private_files.remove_leftovers(source.path)
+    for name in (SEED_FILE, ACCOUNTS_FILE):
+        private_files.remove_leftovers(generation / name)
 
 
 def _recovery(typed: Secret) -> RecoveryKey | None:

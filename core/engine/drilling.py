@@ -119,7 +119,7 @@ class Drilling:
             await stock.remember(memory)
         except BackupError as error:
             log.error("%s", error, extra=_DETAILS)
-        await self._backing.say(
+        await self._backing.reports.say(
             BackupFailed(
                 timestamp=self._clock.now_ms(),
                 operation="drill",

@@ -127,12 +127,17 @@ class Engine:
             raise
 
     async def _take_directory(self) -> None:
+        from core.backup.configured import key_source
+        from core.engine.backup_keys import remove_leftovers
         from core.engine.restoring import Restoring  # with its cryptography
 
         self.directory.prepare()
         self.directory.acquire()
         for name in await asyncio.to_thread(self.directory.clean):
             log.info("removed %s, which nothing needs any more", name)
+        await asyncio.to_thread(
+            remove_leftovers, key_source(self.settings), self.directory.generation()
+        )
         log_settings = self.settings.log
         self._kept.enter_context(
             LogFile(
@@ -371,8 +376,11 @@ class Engine:
         self._refuse_while_away()
         return await self.backups().at(source)
 
-    async def set_up_backups(self, password: Secret, recovery: Secret) -> Outcome:
-        return await self.backups().set_up(self._own().walleting.vault, password, recovery)
+    async def set_up_backups(
+        self, password: Secret, recovery: Secret, *, create: bool = False
+    ) -> Outcome:
+        vault = self._own().walleting.vault
+        return await self.backups().set_up(vault, password, recovery, create)
 
     async def change_password(self, current: Secret, password: Secret, recovery: Secret) -> Outcome:
         vault = self._own().walleting.vault
@@ -386,6 +394,9 @@ class Engine:
 
     async def apply_restore(self, plan: str, typed: str) -> RestoreResult:
         return await self._restores().apply(plan, typed)
+
+    async def planned_restore(self, plan: str) -> RestorePlan:
+        return self._restores().planned(plan)
 
     async def discard_restore(self, plan: str) -> None:
         await self._restores().discard(plan)

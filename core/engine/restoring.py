@@ -194,9 +194,22 @@ class Restoring:
                  hidden_in(sections)]  # fmt: skip
         return Fresh("\n".join([*lines, text]) if lines else text, ring)
 
+    def planned(self, number: str) -> RestorePlan:
+        """See `EngineApi.planned_restore`."""
+        return self._planned(number).plan
+
+    def _planned(self, number: str) -> _Planned:
+        planned = self._plans.get(number)
+        if planned is None:
+            raise CommandRefusedError("That plan is gone; make the dry run again.")
+        return planned
+
     async def discard(self, number: str) -> None:
         """Drop a plan; one that is not there is no error."""
         self._refuse_while_applying()
+        await self._drop(number)
+
+    async def _drop(self, number: str) -> None:
         planned = self._plans.pop(number, None)
         if planned is not None:
             await asyncio.to_thread(shutil.rmtree, planned.staged.folder, ignore_errors=True)
@@ -216,9 +229,7 @@ class Restoring:
 
     async def apply(self, number: str, typed: str) -> RestoreResult:
         """See `EngineApi.apply_restore`. Goes on to its end, whoever stops waiting for it."""
-        planned = self._plans.get(number)
-        if planned is None:
-            raise CommandRefusedError("That plan is gone; make the dry run again.")
+        planned = self._planned(number)
         _refuse_unless_typed(planned.plan.confirm, typed)
         return await self._run(self._apply(planned), planned.plan.backup.id, "apply")
 
@@ -273,9 +284,14 @@ class Restoring:
                     self._swap, staged.generation, applied, planned.fresh
                 )
 
-            result = await host.reopen(change)
-        self._plans.pop(planned.plan.id, None)
-        await asyncio.to_thread(shutil.rmtree, staged.folder, ignore_errors=True)
+            try:
+                result = await host.reopen(change)
+            except CommandRefusedError:
+                raise  # nothing was moved: the plan may be confirmed again
+            except BaseException:
+                await self._drop(planned.plan.id)
+                raise
+        await self._drop(planned.plan.id)
         log.info("%s", result.message, extra=_DETAILS)
         return result
 

@@ -195,8 +195,11 @@ class EngineClient:
         )
         return outcome
 
-    async def set_up_backups(self, password: Secret, recovery: Secret) -> Outcome:
-        body = wire.encode(wire.KeyRequest(password.reveal(), recovery.reveal()))
+    async def set_up_backups(
+        self, password: Secret, recovery: Secret, *, create: bool = False
+    ) -> Outcome:
+        wanted = wire.KeyRequest(password.reveal(), recovery.reveal(), create=create)
+        body = wire.encode(wanted)
         outcome: Outcome = wire.decode_outcome(
             await self._call("POST", "/v1/backups/key", content=body)
         )
@@ -220,6 +223,11 @@ class EngineClient:
             await self._call("POST", f"/v1/restore/{quote(plan, safe='')}/apply", content=body)
         )
         return result
+
+    async def planned_restore(self, plan: str) -> RestorePlan:
+        body = await self._call("GET", f"/v1/restore/{quote(plan, safe='')}")
+        found: RestorePlan = wire.decode_plan(body)
+        return found
 
     async def discard_restore(self, plan: str) -> None:
         await self._call("DELETE", f"/v1/restore/{quote(plan, safe='')}")

@@ -24,7 +24,8 @@ def guarded_routes(api: EngineApi) -> list[web.RouteDef]:
 
     async def set_up(request: web.Request) -> web.Response:
         body: wire.KeyRequest = wire.decode_key_request(await request.read())
-        return _json(await api.set_up_backups(Secret(body.password), Secret(body.recovery)))
+        password, recovery = Secret(body.password), Secret(body.recovery)
+        return _json(await api.set_up_backups(password, recovery, create=body.create))
 
     async def change_password(request: web.Request) -> web.Response:
         body: wire.KeyRequest = wire.decode_key_request(await request.read())
@@ -40,6 +41,9 @@ def guarded_routes(api: EngineApi) -> list[web.RouteDef]:
     async def apply(request: web.Request) -> web.Response:
         typed = wire.decode_texts(await request.read()).get("typed", "")
         return _json(await api.apply_restore(request.match_info["plan"], typed))
+
+    async def planned(request: web.Request) -> web.Response:
+        return _json(await api.planned_restore(request.match_info["plan"]))
 
     async def discard(request: web.Request) -> web.Response:
         await api.discard_restore(request.match_info["plan"])
@@ -69,6 +73,7 @@ def guarded_routes(api: EngineApi) -> list[web.RouteDef]:
         web.get("/v1/restore", reconciliation),
         web.post("/v1/restore/undo", undo),
         web.post("/v1/restore/{plan}/apply", apply),
+        web.get("/v1/restore/{plan}", planned),
         web.delete("/v1/restore/{plan}", discard),
         web.post("/v1/seed/verify", verify_seed),
         web.post("/v1/seed/unlock", unlock_seed),

@@ -69,6 +69,7 @@ class KeyRequest(msgspec.Struct, frozen=True):
     password: str
     recovery: str = ""
     current: str = ""
+    create: bool = False
 
     def __repr__(self) -> str:
         return "KeyRequest(********)"

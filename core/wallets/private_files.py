@@ -6,6 +6,7 @@ Owner and mode are checked on the open file, so that nothing can be put in its p
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 import stat
@@ -74,6 +75,16 @@ def replace(path: Path, content: bytes) -> None:
         temporary.unlink()
         raise _write_error(path, error) from error
     _sync_folder(path)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what writers of this file left when they were killed. A writer at work would lose
+    what it writes, and say so: call it where there is none. Raises PrivateFileError."""
+    try:
+        for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}.tmp"):
+            left.unlink(missing_ok=True)
+    except OSError as error:
+        raise PrivateFileError(f"{path.parent} cannot be tidied: {error.strerror}.") from error
 
 
 def _written(path: Path, content: bytes) -> Path:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from core.backup.archive import open_with
+from core.backup.catalogue import Catalogue
 from core.backup.errors import KeySlotError, WrongKeyError
+from core.backup.header import BackupType
 from core.backup.keyring import (
+    KeyRing,
+    RingInMaking,
+    begin_key_ring,
     create_key_ring,
     format_key_ring,
     make_key_ring,
@@ -20,11 +28,24 @@ from core.backup.keyring import (
     with_new_slots,
 )
 from core.backup.keys import check_slots, make_slots, new_key, unlock
+from core.backup.making import make
+from core.backup.records import AnyRecord
+from core.backup.verify import read_lines
 from core.model import Secret
 from core.wallets.passwords import WeakPasswordError
 from core.wallets.secrets import Password, RecoveryKey
 from core.wallets.slots import Argon2Parameters
-from tests.backup.installation import CHEAP, INSTALL_ID, KEY, OPENER, PASSWORD, RECOVERY, ring
+from tests.backup.installation import (
+    CHEAP,
+    INSTALL_ID,
+    KEY,
+    OPENER,
+    PASSWORD,
+    RECOVERY,
+    installation,
+    ring,
+    snapshot,
+)
 
 
 def test_password_and_recovery_key_each_unlock_the_backup_key() -> None:
@@ -86,6 +107,34 @@ def test_of_two_rings_created_at_once_one_is_written(tmp_path: Path) -> None:
         thread.join()
     assert sorted(ended)[1] == "refused"
     assert read_key_file(path).key.reveal().hex() in ended
+
+
+def test_a_backup_is_sealed_while_the_ring_it_is_opened_by_is_still_made(tmp_path: Path) -> None:
+    made: Future[KeyRing] = Future()
+    making = RingInMaking(INSTALL_ID, KEY, made)
+
+    def records() -> Iterator[AnyRecord]:
+        yield from installation()
+        made.set_result(ring())  # asked for sooner, make() never ends
+
+    found = msgspec.structs.replace(snapshot(installation()), records=records())
+    sealed = make(tmp_path, found, making, Catalogue(), BackupType.FULL, 1_780_000_000_000)
+    with sealed.path.open("rb") as file:
+        archive, key = open_with(file, "x", OPENER)
+        assert [line for _, line in read_lines(archive)] == installation()
+    assert key == KEY
+
+
+def test_a_ring_that_cannot_be_written_leaves_no_backup_sealed_under_it(tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    path = tmp_path / "not there" / "ring"
+    making = begin_key_ring(path, INSTALL_ID, Secret(PASSWORD), parameters=CHEAP)
+    with pytest.raises(KeySlotError, match="not there"):
+        make(spool, snapshot(installation()), making, Catalogue(), BackupType.FULL, 1)
+    with pytest.raises(KeySlotError, match="not there"):
+        making.finish()
+    assert list(spool.iterdir()) == []
 
 
 def test_a_weak_password_makes_no_ring(tmp_path: Path) -> None:

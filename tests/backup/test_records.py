@@ -24,6 +24,7 @@ from core.backup.records import (
     position,
     sort_records,
 )
+from core.backup.runs import runs
 from tests.backup.installation import installation
 
 whole = st.builds(Whole, st.integers(-(2**332) + 1, 2**332 - 1))
@@ -115,9 +116,22 @@ def test_an_integer_beyond_any_chain_is_refused_when_written() -> None:
 def test_records_out_of_order_or_twice_are_refused() -> None:
     found = installation()
     assert [line for _, line in placed(found, "x")] == found
-    for wrong in ([*found, found[-1]], found[::-1]):
+    for wrong in ([*found, found[-1]], [found[0], *found], found[::-1], found[1:] + found[:1]):
         with pytest.raises(RecordError, match="does not stand after"):
             list(placed(wrong, "x"))
+        with pytest.raises(RecordError, match="does not stand after"):
+            list(runs(wrong, "x"))
+
+
+@given(st.lists(records, max_size=12, unique_by=position))
+def test_a_run_says_of_its_records_what_each_says_of_itself(found: list[AnyRecord]) -> None:
+    ordered = sort_records(found)
+    passed = list(runs(ordered, "x"))
+    assert [record for run in passed for record in run.records] == ordered
+    assert b"".join(run.text for run in passed) == b"".join(encode(r) + b"\n" for r in ordered)
+    places = [Position(run.kind.RANK, key) for run in passed for key in run.keys]
+    assert places == [position(record) for record in ordered]
+    assert [d for run in passed for d in run.digests] == [digest(record) for record in ordered]
 
 
 def test_names_are_ordered_by_code_point_as_databases_order_them() -> None:

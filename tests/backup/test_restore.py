@@ -12,6 +12,7 @@ import pytest
 from core.api import (
     CommandRefusedError,
     CreateWallets,
+    DrillBackup,
     EngineLostError,
     EventQuery,
     ReleaseSettlements,
@@ -250,10 +251,14 @@ async def test_a_plan_that_is_not_true_any_more_is_not_applied(tmp_path: Path) -
         with pytest.raises(CommandRefusedError, match=r"agent: .* now .*-1"):
             await engine.apply_restore(plan.id, "node")
         assert len((await engine.state()).agents) == 7
+        assert plan.changes == ()
+        now = await engine.planned_restore(plan.id)
+        assert {change.kind: change.removed for change in now.changes}["agent"] == 1
         result = await engine.apply_restore(plan.id, "node")  # confirmed as it is now
         assert result.wallets == 21
-        with pytest.raises(CommandRefusedError, match="plan is gone"):
-            await engine.apply_restore(plan.id, "node")
+        for gone in (engine.apply_restore(plan.id, "node"), engine.planned_restore(plan.id)):
+            with pytest.raises(CommandRefusedError, match="plan is gone"):
+                await gone
 
 
 async def test_addresses_that_are_not_the_seeds_are_refused(tmp_path: Path) -> None:
@@ -281,6 +286,21 @@ async def test_a_copy_that_was_overwritten_by_another_backup_is_noticed(tmp_path
 
 def _id(file: Path) -> str:
     return file.name.removesuffix(".bursar").split("-", 3)[3]
+
+
+async def test_backups_at_a_place_say_when_they_were_last_proven_here(tmp_path: Path) -> None:
+    machine, file = await installed(tmp_path)
+    async with machine.engine() as engine:
+        await engine.execute(DrillBackup())
+        state = (await engine.state()).backups
+        assert state is not None
+        for source in ("shelf", str(file.parent), str(file)):
+            [found] = await engine.backups_at(source)
+            assert found.verified_ms == state.last_verified_ms > 0
+            assert found.drilled_ms == state.last_drilled_ms > 0
+    async with Machine(tmp_path / "fresh").engine() as engine:  # which has proven none
+        [found] = await engine.backups_at(str(file.parent))
+        assert (found.verified_ms, found.drilled_ms) == (0, 0)
 
 
 async def test_older_backups_say_that_there_are_newer_ones(tmp_path: Path) -> None:
@@ -322,6 +342,8 @@ async def test_a_generation_that_cannot_be_opened_gives_way_to_the_old_one(
             await engine.apply_restore(plan.id, "node")
         assert len((await engine.state()).agents) == 6
         assert engine.directory.generation().name == "gen-0001"
+        with pytest.raises(CommandRefusedError, match="plan is gone"):  # its files were moved
+            await engine.planned_restore(plan.id)
 
 
 async def test_events_go_on_counting_and_tell_of_the_restore(tmp_path: Path) -> None:
@@ -399,6 +421,7 @@ async def test_a_client_gets_the_answer_and_finds_the_engine_again(tmp_path: Pat
         try:
             before = await client.state()
             plan = await client.plan_restore(RestoreRequest("shelf"), PASSWORD)
+            assert await client.planned_restore(plan.id) == plan
 
             async def follow() -> None:
                 with contextlib.suppress(EngineLostError):

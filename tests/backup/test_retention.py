@@ -108,7 +108,7 @@ rules = st.builds(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(histories, rules)
 def test_no_rule_ever_deletes_a_parent_or_the_newest_verified_full(
     history: list[tuple[bool, int, bool]], chosen: Retention

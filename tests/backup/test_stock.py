@@ -30,7 +30,7 @@ def made(folder: Path) -> tuple[Workshop, Entry]:
     return workshop, entry.with_copy("local", Copy(state=CopyState.STORED, stored_ms=START_MS))
 
 
-async def test_what_a_killed_run_left_in_the_spool_is_swept_at_the_next_start(
+async def test_what_a_killed_run_left_behind_is_swept_at_the_next_start(
     tmp_path: Path,
 ) -> None:
     stock = await opened(tmp_path, "local", "usb")
@@ -43,7 +43,10 @@ async def test_what_a_killed_run_left_in_the_spool_is_swept_at_the_next_start(
     (stock.path / "verify-killed").mkdir()
     (stock.path / "verify-killed" / entry.name).write_bytes(b"half")
     (stock.spool / "other.state.tmp").write_bytes(b"half")
+    half = stock.path / "catalogue" / f".{entry.id}.json.tmp"
+    half.write_bytes(b"half")
     again = await opened(tmp_path, "local", "usb")
+    assert not half.exists()
     assert sorted(path.name for path in stock.spool.iterdir()) == [f"{entry.id}.state", entry.name]
     assert [found.id for found in again.catalogue] == [entry.id]
     assert not (stock.path / "verify-killed").exists()

@@ -16,17 +16,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
+from core.backup.building import build_installation
 from core.backup.catalogue import Catalogue, entry_of
+from core.backup.delivery import Require
 from core.backup.destinations import LocalDirectory
 from core.backup.header import BackupType
-from core.backup.keyring import KeyRing
+from core.backup.installation import read_installation
+from core.backup.keyring import KeyRing, Ring, begin_key_ring
 from core.backup.keys import make_slots, new_key
+from core.backup.maker import Maker
 from core.backup.making import Made, Snapshot, make
 from core.backup.records import (
     AgentEntry,
@@ -37,13 +41,20 @@ from core.backup.records import (
     Whole,
     encode,
 )
+from core.backup.stock import Stock
 from core.backup.verify import RestoredChain
+from core.clock import SystemClock
+from core.config import Settings
 from core.model import Secret
+from core.wallets import vault_file
+from core.wallets.accounts import derive_accounts
 from core.wallets.secrets import Password
+from core.wallets.seed import Seed as MasterSeed
+from tests.bench import bench_restore
 from tests.bench.figures import Figure, report
 
 NOW = 1_780_000_000_000
-ROUNDS = 5
+ROUNDS = 9
 TOKENS = ("DAI", "ETH", "USDC")
 PASSWORD = "correct horse battery staple treasury"
 GOLDEN = 0x9E3779B97F4A7C15F39CC0605CEDC8341082276B  # spreads numbers over an address's bits
@@ -52,7 +63,7 @@ GOLDEN = 0x9E3779B97F4A7C15F39CC0605CEDC8341082276B  # spreads numbers over an a
 def run(wallets: int = 10_000, many: int = 1_000_000) -> list[Figure]:
     """All figures of the archive; the memory of `many` wallets in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        figures = _speed(Path(folder), wallets)
+        figures = [*_speed(Path(folder), wallets), _from_database_to_proof(Path(folder), wallets)]
     child = subprocess.run(
         [sys.executable, "-m", "tests.bench.bench_backup", "--memory", str(many)],
         check=True,
@@ -106,10 +117,9 @@ def _speed(folder: Path, wallets: int) -> list[Figure]:
     made: list[Made] = []
     turn = itertools.count()
 
-    held = _ring()
+    ring = _ring()
 
-    def full(ring: KeyRing | None = None) -> None:
-        ring = ring or _ring()  # with the key derivation: what a first backup costs
+    def full(ring: Ring) -> None:
         spool = folder / f"spool-{next(turn)}"
         spool.mkdir()
         made.append(
@@ -118,12 +128,27 @@ def _speed(folder: Path, wallets: int) -> list[Figure]:
         disk = LocalDirectory("disk", spool / "disk")
         asyncio.run(disk.put(made[-1].path, made[-1].path.name, made[-1].sealed.sha256))
 
-    beside, theirs, their_size = _restic(folder, lines)
-    ours = _median(full)
-    unattended = _median(lambda: full(held))
-    size = made[-1].sealed.size
+    def first() -> None:
+        """As `bursar backup setup --create`: check the password, derive its key, write the ring."""
+        making = begin_key_ring(folder / f"ring-{next(turn)}", "bench", Secret(PASSWORD))
+        full(making)
+        making.finish()
 
-    ring = _ring()
+    yard = _yardstick(folder, lines)
+    # In turns: what else the machine does falls on all of them.
+    rounds = [
+        (_took(yard.step, yard.prepare), _took(first), _took(lambda: full(ring)))
+        for _ in range(ROUNDS)
+    ]
+    ours, unattended = (_medians([row[column] for row in rounds]) for column in (1, 2))
+    with_kdf, without, of_cpu = (
+        statistics.median(ratios)
+        for ratios in zip(
+            *((a.wall / r.wall, b.wall / r.wall, b.cpu / r.cpu) for r, a, b in rounds), strict=True
+        )
+    )
+    beside, their_size, size = yard.name, yard.size(), made[-1].sealed.size
+
     base = make(folder, Snapshot(records, wallets), ring, Catalogue(), BackupType.FULL, NOW)
     known = Catalogue([msgspec.structs.replace(entry_of(base.sealed), durable_ms=NOW)])
     children: list[Made] = []
@@ -143,13 +168,12 @@ def _speed(folder: Path, wallets: int) -> list[Figure]:
     count = f"{wallets:,} wallets"
     return [
         Figure(f"full backup, {count}", ours.wall * 1000, "ms with KDF, fsync, read back", beside,
-               ours.wall / theirs.wall,
-               *_goal(ours.wall <= theirs.wall / 4, "<= 1/4 of its time", beside)),
+               with_kdf, *_goal(with_kdf <= 0.25, "<= 1/4 of its time", beside)),
         Figure(f"full backup, {count}, as the engine makes it", unattended.wall * 1000,
                "ms with fsync, read back, no KDF: it holds the key", beside,
-               unattended.wall / theirs.wall),
+               without),
         Figure(f"full backup, {count}, processors", unattended.cpu * 1000,
-               "ms of CPU, as the engine makes it", beside, unattended.cpu / theirs.cpu,
+               "ms of CPU, as the engine makes it", beside, of_cpu,
                "< 1000 ms", unattended.cpu < 1),
         Figure(f"full backup size, {count}", size / 1e6, "MB", beside, size / their_size,
                *_goal(size <= 1.2 * their_size, "<= 1.2 times", beside)),
@@ -165,8 +189,60 @@ def _goal(met: bool, words: str, beside: str) -> tuple[str, bool | None]:
     return (words, met) if beside.startswith("restic") else ("", None)
 
 
-def _restic(folder: Path, lines: bytes) -> tuple[str, Took, int]:
-    """What it is measured against: name, time, stored bytes."""
+class _Nobody:
+    """Waits for nothing."""
+
+    def stage(self, words: str, total: int = 0, unit: str = "") -> None:
+        pass
+
+    def advance(self, units: int = 1) -> None:
+        pass
+
+
+def _from_database_to_proof(folder: Path, wallets: int) -> Figure:
+    """All that `bursar backup create` waits for: a database of so many agents, each with three
+    addresses and balances, read, sealed, stored, read back and decrypted once more."""
+    seed = MasterSeed.from_words(bench_restore.WORDS)
+    ciphertext = vault_file.seal(seed, Password(Secret(PASSWORD)), None, NOW)
+    records = bench_restore.fleet(wallets, derive_accounts(seed), ciphertext)
+    build_installation(records, folder / "gen-0001", ledger=False)
+    ring, stock = _ring(), Stock(folder)
+    disk = LocalDirectory("disk", folder / "shelf")
+
+    async def make_all() -> Took:
+        await stock.open(["disk"], writes=True)
+        maker = Maker(stock, {"disk": disk}, [], Require.ALL, SystemClock())
+        took = []
+        for _ in range(ROUNDS):
+            before, started = time.process_time(), time.perf_counter()
+            await maker.make(
+                ring,
+                lambda: read_installation(folder / "gen-0001", Settings(), ledger=False),
+                BackupType.FULL,
+                _Nobody(),
+            )
+            took.append(Took(time.perf_counter() - started, time.process_time() - before))
+        return _medians(took)
+
+    took = asyncio.run(make_all())
+    return Figure(
+        f"full backup, {wallets:,} agents with three addresses, from the database to the proof",
+        took.wall * 1000, f"ms, {took.cpu * 1000:,.0f} of CPU", goal="< 1000 ms of CPU",
+        met=took.cpu < 1,
+    )  # fmt: skip
+
+
+class Yardstick(NamedTuple):
+    """What it is measured against: a step with what comes before it untimed, and the bytes that
+    it stored last."""
+
+    name: str
+    prepare: Callable[[], None]
+    step: Callable[[], None]
+    size: Callable[[], int]
+
+
+def _yardstick(folder: Path, lines: bytes) -> Yardstick:
     source = folder / "source"
     source.mkdir()
     (source / "records.ndjson").write_bytes(lines)
@@ -178,7 +254,7 @@ def _restic(folder: Path, lines: bytes) -> tuple[str, Took, int]:
                 file.flush()
                 os.fsync(file.fileno())
 
-        return "raw write + fsync", _median(write), len(lines)
+        return Yardstick("raw write + fsync", _nothing, write, lambda: len(lines))
     turn = itertools.count()
     repositories: list[Path] = []
 
@@ -194,9 +270,12 @@ def _restic(folder: Path, lines: bytes) -> tuple[str, Took, int]:
         repositories.append(folder / f"restic-{next(turn)}")
         command("init")
 
-    seconds = _median(lambda: command("backup", str(source)), prepare)
-    size = sum(path.stat().st_size for path in repositories[-1].rglob("*") if path.is_file())
-    return "restic backup of the same lines, its init not counted", seconds, size
+    return Yardstick(
+        "restic backup of the same lines, its init not counted",
+        prepare,
+        lambda: command("backup", str(source)),
+        lambda: sum(p.stat().st_size for p in repositories[-1].rglob("*") if p.is_file()),
+    )
 
 
 class Took(NamedTuple):
@@ -206,15 +285,23 @@ class Took(NamedTuple):
     cpu: float
 
 
-def _median(step: Callable[[], None], prepare: Callable[[], None] = lambda: None) -> Took:
-    walls, processors = [], []
-    for _ in range(ROUNDS):
-        prepare()
-        before, started = sum(os.times()[:4]), time.perf_counter()
-        step()
-        walls.append(time.perf_counter() - started)
-        processors.append(sum(os.times()[:4]) - before)
-    return Took(statistics.median(walls), statistics.median(processors))
+def _nothing() -> None:
+    pass
+
+
+def _took(step: Callable[[], None], prepare: Callable[[], None] = _nothing) -> Took:
+    prepare()
+    before, started = sum(os.times()[:4]), time.perf_counter()
+    step()
+    return Took(time.perf_counter() - started, sum(os.times()[:4]) - before)
+
+
+def _median(step: Callable[[], None]) -> Took:
+    return _medians([_took(step) for _ in range(ROUNDS)])
+
+
+def _medians(found: Sequence[Took]) -> Took:
+    return Took(*map(statistics.median, zip(*found, strict=True)))
 
 
 def _memory(wallets: int) -> None:

@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from core.backup.archive import open_with
 from core.backup.keyring import read_key_file
 from core.backup.keys import unlock
 from core.model import Secret
@@ -83,6 +84,32 @@ async def test_from_setup_to_a_proven_backup(tmp_path: Path) -> None:
     facts = await home.run("backup", "show", rows[0]["id"])
     assert f"parentId: {rows[1]['id']}" in facts.out
     assert "local: stored and read back" in facts.out
+
+
+async def test_the_setup_makes_the_first_backup_too_where_it_is_told_to(tmp_path: Path) -> None:
+    home = home_of(tmp_path)
+    assert (await home.run("wallets", "import", "agents.csv")).code == 0
+    made = await home.run("backup", "setup", "--create", "--password-file", "password")
+    assert made.code == 0, made.err
+    assert "Wrote the backup key" in made.out
+    assert "5 wallets" in made.out
+    [row] = (await home.run("backup", "list", "--json")).json()
+    assert (row["type"], bool(row["verifiedAt"])) == ("full", True)
+    ring = read_key_file(home.data / "backup-key.json")
+    with (home.data / "backups" / row["name"]).open("rb") as file:
+        _, key = open_with(file, row["name"], Password(Secret(PASSWORD)))
+    assert key == ring.key
+
+
+async def test_a_first_backup_that_fails_leaves_the_key_and_comes_later(tmp_path: Path) -> None:
+    away = tmp_path / "usb" / "backups"
+    home = home_of(tmp_path, f'[[backup.destination]]\nname = "usb"\npath = "{away}"\n')
+    made = await home.run("backup", "setup", "--create", "--password-file", "password")
+    assert (made.code, "Wrote the backup key" in made.out) == (3, True)
+    assert "usb" in made.err
+    away.parent.mkdir()
+    sent = await home.run("backup", "create")
+    assert sent.code == 0, sent.err
 
 
 async def test_a_damaged_copy_is_named_and_the_command_fails(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -264,6 +265,12 @@ async def test_a_terminal_that_would_keep_the_words_is_refused(tmp_path: Path) -
     assert no_trace(home)
 
 
+def asks_for(number: int) -> Callable[[str], bool]:
+    """Whether so many words were asked for, and the last of them was not typed yet."""
+    end = "to see all again):"
+    return lambda shown: shown.count(end) == number and shown.rstrip().endswith(end)
+
+
 def test_after_init_a_real_terminal_holds_none_of_the_words(tmp_path: Path) -> None:
     import sys
 
@@ -277,10 +284,8 @@ def test_after_init_a_real_terminal_holds_none_of_the_words(tmp_path: Path) -> N
         words = words_on(tmux.shows("when they are on paper"))
         assert tmux.asks("alternate_on") == "1"
         tmux.press("Enter")
-        for _ in range(3):
-            shown = tmux.until(
-                lambda shown: shown.rstrip().endswith("to see all again):"), "a word is asked back"
-            )
+        for asked in range(1, 4):
+            shown = tmux.until(asks_for(asked), f"word {asked} is asked back")
             place = int(re.findall(r"Word (\d+)", shown)[-1])
             tmux.type(words[place - 1] + "\n")
         tmux.shows("be offered one)")

@@ -1047,6 +1047,9 @@ class ScriptedEngine:
     async def apply_restore(self, plan: str, typed: str) -> RestoreResult:
         return await self._backups.apply(plan, typed, self.clock.now_ms)
 
+    async def planned_restore(self, plan: str) -> RestorePlan:
+        return self._backups.planned(plan)
+
     async def discard_restore(self, plan: str) -> None:
         self._backups.discard(plan)
 
@@ -1093,7 +1096,9 @@ class ScriptedEngine:
     async def verify_seed(self, words: Secret) -> Outcome:
         raise CommandRefusedError("This engine has no seed.")
 
-    async def set_up_backups(self, password: Secret, recovery: Secret) -> Outcome:
+    async def set_up_backups(
+        self, password: Secret, recovery: Secret, *, create: bool = False
+    ) -> Outcome:
         raise CommandRefusedError("Backups are not served yet.")
 
     async def change_password(self, current: Secret, password: Secret, recovery: Secret) -> Outcome:

@@ -211,7 +211,9 @@ class Backups:
         self.refuse_apply = ""
         self.lose_apply: bool | None = None
         """None: answers. True: goes away, having applied. False: goes away, not having."""
-        self.staged: set[str] = set()
+        self.changes_now: tuple[RestoreChange, ...] = ()
+        """What a plan says it would change after it was refused; none: it is gone then."""
+        self.staged: dict[str, RestorePlan] = {}
         self.report: ReconciliationView | None = None
 
     def change(self, **changes: object) -> None:
@@ -305,8 +307,15 @@ class Backups:
             raise CommandRefusedError(
                 "Neither the password nor the recovery key opens this backup. Try again in 2 s."
             )
-        self.staged.add(PLAN)
-        return plan(backup, confirm=self.confirm)
+        self.staged[PLAN] = plan(backup, confirm=self.confirm)
+        return self.staged[PLAN]
+
+    def planned(self, key: str) -> RestorePlan:
+        """The plan as it stands."""
+        self.calls.append(f"planned {key}")
+        if key not in self.staged:
+            raise CommandRefusedError("That plan is gone; make the dry run again.")
+        return self.staged[key]
 
     async def apply(self, key: str, typed: str, now_ms: Callable[[], int]) -> RestoreResult:
         """In force, or refused, or nobody knows."""
@@ -316,6 +325,9 @@ class Backups:
         if self.gate is not None:
             await self.gate.wait()
         if self.refuse_apply:
+            staged = self.staged.pop(key)
+            if self.changes_now:
+                self.staged[key] = msgspec.structs.replace(staged, changes=self.changes_now)
             raise CommandRefusedError(self.refuse_apply)
         self.staged.clear()
         if self.lose_apply is not False:
@@ -332,7 +344,7 @@ class Backups:
     def discard(self, key: str) -> None:
         """Dropped, or not there."""
         self.calls.append(f"discard {key}")
-        self.staged.discard(key)
+        self.staged.pop(key, None)
 
     def undo(self, typed: str) -> RestoreResult:
         """Back to the generation before."""

@@ -71,6 +71,11 @@ def log(desk: Desk) -> ListTable:
     return desk.screen.query_one("#event-log", ListTable)
 
 
+async def test_the_way_out_is_among_the_keys_shown_with_alerts_open_on_80_columns() -> None:
+    async with events(SMALL) as desk:
+        assert desk.text().splitlines()[-1].rstrip().endswith("? help  q quit")
+
+
 def words(desk: Desk) -> str:
     """What is said in full of the alert under the cursor."""
     return str(desk.screen.query_one("#alert-words", Static).content)

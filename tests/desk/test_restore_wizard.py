@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 from textual.widgets import Button, Input, Static
 
-from core.api import BackupsView, ReconciliationView, ReleaseSettlements, RestoreRequest
+from core.api import (
+    BackupsView,
+    ReconciliationView,
+    ReleaseSettlements,
+    RestoreChange,
+    RestoreRequest,
+)
 from tests.desk import scripted_backups
 from tests.desk.driving import Desk, opened
 from tests.desk.scripted import ScriptedEngine
@@ -347,12 +353,42 @@ async def test_while_it_is_applied_nobody_leaves() -> None:
         assert isinstance(desk.app.screen, FleetScreen)
 
 
-async def test_a_refusal_leaves_the_old_state_and_leads_to_another_dry_run() -> None:
+async def test_a_state_that_changed_is_looked_at_and_confirmed_again_without_the_password() -> None:
     async with walking() as desk:
         world(desk).refuse_apply = "The state changed since the dry run: 3 more agents."
+        world(desk).changes_now = (RestoreChange("agents", 2, 0, 4, ("-agent-0051",)),)
         await apply(desk)
         assert step(desk) is Step.APPLY
         assert "✗ The state changed since the dry run: 3 more agents." in under(desk)
+        assert "Enter shows what it would change now." in under(desk)
+        world(desk).refuse_apply = ""
+        await desk.press("enter")
+        assert step(desk) is Step.DRY_RUN
+        assert "-agent-0051" in said(desk)
+        await desk.press("enter")
+        await desk.type(NAME)
+        await desk.press("enter")
+        assert step(desk) is Step.RECONCILE
+        assert len(world(desk).secrets) == 1
+
+
+async def test_a_plan_that_was_refused_and_left_is_dropped() -> None:
+    async with walking() as desk:
+        world(desk).refuse_apply = "The state changed since the dry run: 3 more agents."
+        world(desk).changes_now = (RestoreChange("agents", 2, 0, 4),)
+        await apply(desk)
+        await desk.press("escape")
+        assert step(desk) is Step.PICK
+        assert world(desk).calls[-1] == f"discard {PLAN}"
+        assert not world(desk).staged
+
+
+async def test_a_refusal_whose_plan_is_gone_leads_to_another_dry_run() -> None:
+    async with walking() as desk:
+        world(desk).refuse_apply = "The disk is full."
+        await apply(desk)
+        assert step(desk) is Step.APPLY
+        assert "✗ The disk is full." in under(desk)
         assert "The state before is whole and in use. Enter makes a new dry run." in under(desk)
         assert world(desk).calls[-1] == f"discard {PLAN}"
         world(desk).refuse_apply = ""

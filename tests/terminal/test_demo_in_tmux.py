@@ -14,17 +14,19 @@ from tests.terminal.tmux import ROOT, Tmux, is_green, processes_with, terminal
 CHAINS = ("base", "tron", "xrpl")
 
 
-def start(tmux: Tmux, home: Path) -> None:
+def start(tmux: Tmux, home: Path, arguments: str = "demo", **more: str) -> None:
     """Type the command into the shell, between two words that must still stand afterwards."""
     environment = {
         "TMPDIR": str(home),
         "HOME": str(home),
         "PYTHONPATH": str(ROOT),
         "LANG": "C.UTF-8",
+        **more,
     }
     given = " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items())
     command = (
-        f"env -u NO_COLOR -u COLUMNS -u LINES {given} {shlex.quote(sys.executable)} -m tui.cli demo"
+        f"env -u NO_COLOR -u COLUMNS -u LINES {given} {shlex.quote(sys.executable)} -m tui.cli "
+        f"{arguments}"
     )
     tmux.type(f"clear; echo be''fore; {command}; echo exit=$?")
     tmux.press("Enter")

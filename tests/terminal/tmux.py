@@ -31,6 +31,7 @@ class Tmux:
         self._command = ["tmux", "-u", "-L", socket, "-f", os.devnull]
         shell = "PS1='$ ' exec sh -i"
         self._run("new-session", "-d", "-x", str(columns), "-y", str(lines), shell)
+        self._run("set-option", "-s", "set-clipboard", "on")  # programs may write to it
 
     def _run(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -54,6 +55,10 @@ class Tmux:
     def coloured(self) -> str:
         """The visible lines with their SGR sequences."""
         return self._run("capture-pane", "-p", "-e")
+
+    def clipboard(self) -> str:
+        """What programs put on the clipboard (OSC 52), newest first, shortened by tmux."""
+        return self._run("list-buffers")
 
     def asks(self, variable: str) -> str:
         """A format variable of the pane, e.g. `alternate_on`."""

@@ -264,6 +264,9 @@ def setup(
     password_file: PasswordFile = None,
     recovery_key: Recovery = False,
     recovery_key_file: RecoveryFile = None,
+    create: Annotated[
+        bool, typer.Option("--create", help="Make the first full backup at once.")
+    ] = False,
 ) -> None:
     """Make the backup key, opened by a password; where there is a seed, by the seed's."""
     from core.engine.founding import look
@@ -293,7 +296,7 @@ def setup(
         recovery = founding.new_recovery(flags)
 
     async def make(api: EngineApi) -> Outcome:
-        return await api.set_up_backups(password, _text(recovery))
+        return await api.set_up_backups(password, _text(recovery), create=create)
 
     _say(_with_recovery(recovery, recovery_key_file, make), as_json=False)
 

@@ -177,7 +177,7 @@ class RestoreScreen(DeskScreen):
         elif walk.busy:
             said = [(f"{text.safe(walk.busy)}", "")]
         elif walk.error:
-            said = restore_words.trouble(walk.step, walk.error, signs)
+            said = restore_words.trouble(walk.step, walk.error, walk.plan is not None, signs)
         if walk.is_held:
             said = [*said, ("\ndo not stop the engine; whatever happens, the old state or the new "
                             "one is whole", "$desk-dim")]  # fmt: skip

@@ -48,7 +48,7 @@ class KeyBar(Static):
         if not self.screen.is_active:
             return
         keys: list[tuple[str, str, bool, str]] = []
-        room, actions = self.size.width - 2, set()
+        room, actions = self.size.width, set()  # of the content: the padding is not in it
         near = {self.screen: 0, self.app: 2}  # the screen's own, the focused list's, the app's
         bound = self.screen.active_bindings.values()
         for active in sorted(bound, key=lambda each: near.get(each.node, 1)):
