@@ -34,6 +34,7 @@ from core.backup.records import (
     Wallet,
     WalletArchive,
     Whole,
+    whole,
 )
 from core.config import Settings, portable
 from core.ledger.checkpoint import Checkpoint
@@ -217,7 +218,7 @@ def _lifecycle(row: LifecycleRow) -> Lifecycle:
         archived_ms=Whole(row.archived_ms),
         transactions=Whole(row.transactions),
         volumes=tuple(
-            Volume(v.chain, v.token, v.contract, Whole(v.amount), Whole(v.transactions))
+            Volume(v.chain, v.token, v.contract, whole(v.amount), Whole(v.transactions))
             for v in row.volumes
         ),
         reason=row.reason,
@@ -231,7 +232,7 @@ def _archive(row: LifecycleRow, balances: Iterator[BalanceRow]) -> WalletArchive
         archived_ms=Whole(row.archived_ms),
         reason=row.reason,
         balances=tuple(
-            Volume(b.chain, b.symbol, b.contract, Whole(b.amount))
+            Volume(b.chain, b.symbol, b.contract, whole(b.amount))
             for b in balances
             if b.amount is not None
         ),
@@ -246,7 +247,7 @@ def _balance(row: BalanceRow) -> Balance:
         contract=row.contract,
         amount=_whole(row.amount),
         mark=row.mark,
-        reserved=Whole(row.reserved),
+        reserved=whole(row.reserved),
         changed_ms=Whole(row.changed_ms),
         first_seen_ms=Whole(row.first_seen_ms),
         block=Whole(row.block),
@@ -259,7 +260,7 @@ def _threshold(row: StoredThreshold) -> Threshold:
     return Threshold(
         peer=row.peer,
         token=row.token,
-        threshold=Whole(row.level) if is_amount else None,
+        threshold=whole(int(row.level)) if is_amount else None,
         level="" if is_amount else row.level,
     )
 
@@ -287,4 +288,4 @@ def _settlement(row: SettlementRow) -> Settlement:
 
 
 def _whole(amount: int | None) -> Whole | None:
-    return None if amount is None else Whole(amount)
+    return None if amount is None else whole(amount)

@@ -19,13 +19,19 @@ from core.backup.errors import RecordError
 DIGEST_BYTES = 16
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,99}")
 _MOST_BITS = 332  # 100 digits at most
-_MOST_DIGITS = 99
 
 
 class Whole(int):
     """An integer that is a decimal string in JSON: amounts in base units, times in ms, counts."""
 
     __slots__ = ()
+
+
+def whole(amount: int) -> Whole:
+    """An amount for a record. Raises RecordError above 332 bits, which no reader takes."""
+    if amount.bit_length() > _MOST_BITS:
+        raise RecordError("An integer of more than 332 bits has no place in a backup.")
+    return Whole(amount)
 
 
 class Position(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
@@ -347,20 +353,13 @@ KIND_NAMES = tuple(str(kind.__struct_config__.tag) for kind in KINDS)
 _RANK_OF = {name: rank for rank, name in enumerate(KIND_NAMES)}
 
 
-def _encode_whole(value: Whole) -> str:
-    text = int.__repr__(value)
-    if len(text) > _MOST_DIGITS and value.bit_length() > _MOST_BITS:
-        raise RecordError("An integer of more than 332 bits has no place in a backup.")
-    return text
-
-
 def _decode_whole(kind: type, value: object) -> object:
     if kind is Whole and isinstance(value, str) and _WHOLE.fullmatch(value):
         return Whole(value)
     raise ValueError("an integer is a decimal string")
 
 
-_ENCODER = msgspec.json.Encoder(enc_hook=_encode_whole)
+_ENCODER = msgspec.json.Encoder(enc_hook=int.__repr__)  # of what is no JSON only `Whole` is met
 _DECODER = msgspec.json.Decoder(Line, dec_hook=_decode_whole)
 _OBSERVED_MARKS = tuple(
     tuple(

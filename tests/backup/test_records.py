@@ -23,12 +23,13 @@ from core.backup.records import (
     placed,
     position,
     sort_records,
+    whole,
 )
 from core.backup.runs import runs
 from tests.backup.installation import installation
 
-whole = st.builds(Whole, st.integers(-(2**332) + 1, 2**332 - 1))
-st.register_type_strategy(Whole, whole)
+wholes = st.builds(Whole, st.integers(-(2**332) + 1, 2**332 - 1))
+st.register_type_strategy(Whole, wholes)
 records = st.one_of(*(st.builds(kind) for kind in KINDS))
 
 
@@ -57,7 +58,7 @@ def test_the_order_of_records_is_total_and_that_of_their_lines(found: list[AnyRe
         assert position(decode(encode(Gone(of, record.key())), "x", 1)) == position(record)
 
 
-@given(records, whole, whole)
+@given(records, wholes, wholes)
 def test_observation_times_do_not_make_a_change_and_anything_else_does(
     record: AnyRecord, block: Whole, checked: Whole
 ) -> None:
@@ -107,10 +108,15 @@ def test_what_is_no_record_is_refused_with_file_and_line(text: bytes) -> None:
         decode(text, "x", 7)
 
 
-def test_an_integer_beyond_any_chain_is_refused_when_written() -> None:
-    huge = Whole(2**332)
-    with pytest.raises(RecordError, match="332 bits"):
-        encode(Balance(agent="a", chain="c", symbol="s", amount=huge))
+def test_an_integer_beyond_any_chain_is_refused_before_it_is_written() -> None:
+    most = 2**332 - 1
+    written = encode(Balance(agent="a", chain="c", symbol="s", amount=whole(most)))
+    found = decode(written, "x", 1)
+    assert isinstance(found, Balance)
+    assert found.amount == most
+    for huge in (most + 1, -most - 1):
+        with pytest.raises(RecordError, match="332 bits"):
+            whole(huge)
 
 
 def test_records_out_of_order_or_twice_are_refused() -> None:
