@@ -65,12 +65,12 @@ class Amount(int):
     __slots__ = ()
 
 
-_NOTHING = Amount(0)
+_ZERO = Amount(0)
 
 
-def exact(amount: int) -> Amount:
+def as_amount(amount: int) -> Amount:
     """Base units as a view carries them; a fleet has many zeros, and they are one object."""
-    return Amount(amount) if amount else _NOTHING
+    return Amount(amount) if amount else _ZERO
 
 
 def parse_amount(text: str, decimals: int) -> int:

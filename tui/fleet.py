@@ -25,9 +25,9 @@ LARGE = 5_000
 """Rows that the garbage collector does not walk, for keys wait meanwhile; no row is in a cycle."""
 
 
-Loudness = tuple[int, int, int]
+Tally = tuple[int, int, int]
 """How many rows of an agent are OK, a warning, a problem."""
-SILENT: Loudness = (0, 0, 0)
+NO_ROWS: Tally = (0, 0, 0)
 _LOUDNESS = {Severity.OK: 0, Severity.WARNING: 1, Severity.PROBLEM: 2}
 
 
@@ -67,8 +67,8 @@ class FleetModel:
         self._lines: dict[str, ChainLine] = {}
         self._totals: dict[int, AssetTotal] = {}
         self._version = 0
-        self._per_agent: dict[str, Loudness] = {}
-        self._seen: dict[Loudness, Loudness] = {}  # each once: agents are many, their counts few
+        self._per_agent: dict[str, Tally] = {}
+        self._tallies: dict[Tally, Tally] = {}  # each once: agents are many, their counts few
         self._by_loudness = [0, 0, 0]
         self._order = FleetOrder(self.rows)
         self._touched: set[int] = set()
@@ -94,7 +94,7 @@ class FleetModel:
         self.assets = {asset.id: asset for asset in state.assets}
         self.chains = {chain.name: chain for chain in state.chains}
         for agent in state.agents:
-            self._per_agent[agent.id] = SILENT
+            self._per_agent[agent.id] = NO_ROWS
             self._by_loudness[0] += 1
         for chain in state.chains:
             self._lines[chain.name] = ChainLine(chain)
@@ -149,7 +149,7 @@ class FleetModel:
         for agent in patch.agents:
             self.agents[agent.id] = agent
             if agent.id not in self._per_agent:
-                self._per_agent[agent.id] = SILENT
+                self._per_agent[agent.id] = NO_ROWS
                 self._by_loudness[0] += 1
         assets = {asset.id for asset in patch.assets}
         agents = {agent.id for agent in patch.agents}
@@ -188,13 +188,13 @@ class FleetModel:
         """One more or less row of that severity; the agent counts once, by its worst row."""
         counts = self._per_agent.get(agent)
         if counts is None:
-            counts = SILENT
+            counts = NO_ROWS
             self._by_loudness[0] += 1
         self._by_loudness[_worst(counts)] -= 1
         new = list(counts)
         new[_LOUDNESS[severity]] += by
         found = (new[0], new[1], new[2])
-        self._per_agent[agent] = self._seen.setdefault(found, found)
+        self._per_agent[agent] = self._tallies.setdefault(found, found)
         self._by_loudness[_worst(found)] += 1
 
     @property

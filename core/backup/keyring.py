@@ -87,24 +87,6 @@ def new_install_id() -> str:
     return str(uuid.uuid4())
 
 
-def make_key_ring(
-    install_id: str,
-    password: Secret,
-    recovery: RecoveryKey | None = None,
-    *,
-    parameters: Argon2Parameters | None = None,
-) -> KeyRing:
-    """A ring with a new backup key, opened by the password and by the recovery key if there is
-    one: the same two that open the seed vault. Blocks for the KDF.
-
-    Raises WeakPasswordError, KeySlotError.
-    """
-    check_password(password)
-    key = new_key()
-    slots = make_slots(key, install_id, Password(password), recovery, parameters)
-    return KeyRing(install_id, key, slots)
-
-
 def create_key_ring(
     path: Path,
     install_id: str,
@@ -113,14 +95,14 @@ def create_key_ring(
     *,
     parameters: Argon2Parameters | None = None,
 ) -> KeyRing:
-    """Make a ring and write it, 0600, where no file is yet; of two at once one succeeds. Blocks.
+    """Make a ring with a new backup key, opened by the password and by the recovery key if there
+    is one: the same two that open the seed vault. Writes it, 0600, where no file is yet; of two
+    at once one succeeds. Blocks for the KDF.
 
     Raises WeakPasswordError; KeySlotError where there is a ring or it cannot be written. Then
     nothing was changed.
     """
-    ring = make_key_ring(install_id, password, recovery, parameters=parameters)
-    write_key_ring(path, ring)
-    return ring
+    return begin_key_ring(path, install_id, password, recovery, parameters=parameters).finish()
 
 
 def begin_key_ring(

@@ -11,7 +11,7 @@ from core.api import BalanceView
 from core.balances.book import ChainBook
 from core.balances.severity import Standing, judge
 from core.balances.trend import DAY_MS, HOUR_MS, Point, Trend, burn, value_at
-from core.model import Amount, Asset, exact
+from core.model import Amount, Asset, as_amount
 
 
 class ProblemRules(msgspec.Struct, frozen=True):
@@ -69,9 +69,9 @@ def build_view(
         chain=account.chain,
         asset=account.asset,
         address=account.address,
-        amount=None if amount is None else exact(amount),
+        amount=None if amount is None else as_amount(amount),
         mark=book.marks.get(row, ""),
-        reserved=exact(reserved),
+        reserved=as_amount(reserved),
         block=book.blocks[row],
         first_seen_ms=book.first_seen_ms[row],
         changed_ms=book.changed_ms[row],
@@ -93,12 +93,12 @@ def build_view(
 def _still(book: ChainBook, row: int, since_ms: int) -> Amount | None:
     """The change of a row without a trend: nothing, as far back as its last change."""
     known = book.amounts[row] is not None and book.changed_ms[row] <= since_ms
-    return exact(0) if known else None
+    return as_amount(0) if known else None
 
 
 def _change(points: list[Point], amount: int | None, since_ms: int) -> Amount | None:
     past = value_at(points, since_ms)
-    return None if amount is None or past is None else exact(amount - past)
+    return None if amount is None or past is None else as_amount(amount - past)
 
 
 def _runway(

@@ -25,7 +25,7 @@ from core.api import (
     TrialView,
 )
 from core.ledger import LedgerHealth, Transfer, TransferFlags
-from core.model import Amount, exact
+from core.model import Amount, as_amount
 
 _PENDING = int(TransferFlags.PENDING)
 _POST = int(TransferFlags.POST_PENDING_TRANSFER)
@@ -91,10 +91,10 @@ def custody_view(account: int, finding: Finding) -> CustodyView:
         account,
         finding.state.value,
         finding.block,
-        None if finding.chain_amount is None else exact(finding.chain_amount),
-        exact(finding.ledger_amount),
-        None if finding.difference is None else exact(finding.difference),
-        exact(finding.unexplained),
+        None if finding.chain_amount is None else as_amount(finding.chain_amount),
+        as_amount(finding.ledger_amount),
+        None if finding.difference is None else as_amount(finding.difference),
+        as_amount(finding.unexplained),
         finding.since,
         finding.booked,
         finding.reason,

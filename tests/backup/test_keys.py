@@ -20,7 +20,6 @@ from core.backup.keyring import (
     begin_key_ring,
     create_key_ring,
     format_key_ring,
-    make_key_ring,
     new_install_id,
     parse_key_ring,
     read_key_file,
@@ -209,9 +208,10 @@ def test_a_spoilt_key_ring_is_refused_without_quoting_it() -> None:
         assert caught.value.__context__ is None
 
 
-def test_a_ring_made_twice_has_two_keys() -> None:
+def test_a_ring_made_twice_has_two_keys(tmp_path: Path) -> None:
     first, second = (
-        make_key_ring(INSTALL_ID, Secret(PASSWORD), parameters=CHEAP) for _ in range(2)
+        create_key_ring(tmp_path / name, INSTALL_ID, Secret(PASSWORD), parameters=CHEAP)
+        for name in ("a", "b")
     )
     assert first.key != second.key
     assert new_install_id() != new_install_id()
