@@ -389,6 +389,20 @@ async def test_slash_filters_and_escape_brings_all_back(size: tuple[int, int]) -
         assert "market-east" in desk.text()
 
 
+@BOTH
+async def test_a_filter_that_empties_the_lane_takes_the_cursor_to_what_it_left(
+    size: tuple[int, int],
+) -> None:
+    async with board(size) as desk:
+        await go(desk, STUCK)
+        await desk.press("slash")
+        await desk.type("peer:connector-a token:usd")
+        await desk.press("enter")
+        assert here(desk) == NEAR
+        await desk.press("t")
+        assert isinstance(desk.app.screen, Form)  # and the keys concern it
+
+
 async def test_a_wrong_filter_says_why_and_the_old_one_stands() -> None:
     async with board() as desk:
         await desk.press("slash")

@@ -3,6 +3,7 @@ an operator fails it and completes the next payment by keys."""
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from pathlib import Path
@@ -16,14 +17,20 @@ STUCK = "sim-tideway USD"
 
 
 def on_peer(tmux: Tmux) -> None:
-    """Put the cursor on the pair that gets stuck: the filter leaves it alone in list or lane."""
-    tmux.press("g")
-    for _ in range(3):
-        if detail_of(tmux.screen()) == STUCK:
-            break
-        tmux.press("l")
+    """Put the cursor on the pair that gets stuck: the filter leaves it alone in list or lane.
+
+    It may change its lane between two keys, so the lanes are walked there and back until it is met.
+    """
+    keys = itertools.cycle("gllhh")
+
+    def met(shown: str) -> bool:
+        if detail_of(shown) == STUCK:
+            return True
+        tmux.press(next(keys))
         time.sleep(0.3)
-    tmux.until(lambda shown: detail_of(shown) == STUCK, "the stuck pair is under the cursor")
+        return False
+
+    tmux.until(met, "the stuck pair is under the cursor")
 
 
 def begun_again(tmux: Tmux) -> bool:

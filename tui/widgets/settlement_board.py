@@ -107,15 +107,19 @@ class SettlementBoard(Container):
 
     def show(self, board: Board, counts: Counts, now_ms: int, *, empty: str) -> None:
         """Draw these rows; `empty` says why where there are none. The cursor goes with its
-        settlement into another lane."""
+        settlement into another lane; from one that is gone, and was the last of its lane, to what
+        needs an eye most."""
         before = self.row
         self._board, self._counts, self._empty = board, counts, empty
         self._rows = {_id(row): row for lane in Lane for row in board.lane(lane)}
         self.tick(now_ms)
-        if before is None or _id(before) not in self._rows:
+        if before is None or not self._rows:
             return
-        if self.row is None or self.row.key != before.key:
-            self.move_to(before.key)
+        if _id(before) in self._rows:
+            if self.row is None or self.row.key != before.key:
+                self.move_to(before.key)
+        elif self.row is None:
+            self.move_to(next(board.lane(lane)[0] for lane in LIST_ORDER if board.lane(lane)).key)
 
     def tick(self, now_ms: int) -> None:
         """Draw what is seen; what did not change costs nothing."""
