@@ -15,6 +15,7 @@ from hashlib import sha256
 from core.ledger import AMOUNT_MAX
 
 _MARKS_KEPT = 1_024  # a mark stands in every account of its owner or token, as one int
+_IDS_KEPT = 512  # an account is asked for some five times in the one batch that concerns it
 
 
 class Kind(StrEnum):
@@ -52,7 +53,9 @@ def digest_id(*parts: str, digest: Callable[[str], int] = _hash16) -> int:
     """The 128-bit id of a list of names: the first 16 bytes, big-endian, of SHA-256 over the
     parts joined by `|` in UTF-8, `|` and `\\` inside a part escaped with `\\`. 0 and 2^128-1 are
     not legal ids: then `|1`, `|2`, ... is appended until the id is legal."""
-    text = "|".join(part.replace("\\", "\\\\").replace("|", "\\|") for part in parts)
+    text = "|".join(parts)
+    if "\\" in text or text.count("|") >= len(parts):
+        text = "|".join(part.replace("\\", "\\\\").replace("|", "\\|") for part in parts)
     id_, attempt = digest(text), 0
     while not 0 < id_ < AMOUNT_MAX:
         attempt += 1
@@ -60,6 +63,7 @@ def digest_id(*parts: str, digest: Callable[[str], int] = _hash16) -> int:
     return id_
 
 
+@lru_cache(maxsize=_IDS_KEPT)
 def account_id(node: str, peer: str, token: str, kind: Kind) -> int:
     """The account of `kind` for a peer (or agent; "" for the node's own) and a token."""
     return digest_id(node, peer, token, kind.value)
@@ -82,6 +86,7 @@ def side_mark(kind: Kind) -> int:
     return 1 if kind is Kind.CREDIT else 0
 
 
+@lru_cache(maxsize=_MARKS_KEPT)
 def asset_name(chain: str, asset: str) -> str:
     """An asset of a chain as the token part of an id: `chain:asset`, a `:` inside escaped."""
     return ":".join(part.replace("\\", "\\\\").replace(":", "\\:") for part in (chain, asset))
