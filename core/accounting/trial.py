@@ -6,12 +6,12 @@ believed when it stands still: a true one does, one that comes of reading does n
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
 import msgspec
 
 from core.accounting.batches import chunks
+from core.clock import give_way
 from core.ledger import BATCH_MAX, Ledger, QueryFilter
 
 _PASSES = 5
@@ -85,7 +85,7 @@ class Trial:
                 credits += row.credits_posted
                 debits_pending += row.debits_pending
                 credits_pending += row.credits_pending
-            await asyncio.sleep(0)  # a large ledger is no reason for the loop to wait
+            await give_way()  # a large ledger is no reason for the loop to wait
         return TrialBalance(
             number, name, accounts, debits, credits, debits_pending, credits_pending
         )

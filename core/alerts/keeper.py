@@ -18,6 +18,7 @@ from core.alerts.kinds import KINDS
 from core.alerts.rules import GONE, decide
 from core.alerts.types import Action, AlertRefusedError, Fact, Observation, Rule
 from core.api import AlertView
+from core.clock import give_way
 from core.events import (
     AlertAcknowledged,
     AlertClosed,
@@ -123,7 +124,7 @@ class AlertKeeper:
             part = todo[start : start + _STRIDE]
             changes = [(seen, change) for seen in part for change in self._decide(seen)]
             if not changes:
-                await asyncio.sleep(0)
+                await give_way()
                 continue
             try:
                 written = await self._write([change for _, change in changes])

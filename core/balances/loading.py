@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from core.balances.cache import BalanceCache
 from core.balances.trend import DAY_MS
+from core.clock import give_way
 from core.model import Clock
 from core.store.protocol import Registry, Store
 
@@ -28,14 +27,14 @@ async def reconsider(cache: BalanceCache, accounts: list[int]) -> None:
     """Look at rows again in slices that do not hold up the loop."""
     for start in range(0, len(accounts), _SLICE):
         cache.reconsider(accounts[start : start + _SLICE])
-        await asyncio.sleep(0)
+        await give_way()
 
 
 async def rebuild(cache: BalanceCache) -> None:
     """Make the views that changed, in slices, before a desk asks for all of them at once."""
     left = cache.rebuild(_SLICE)
     while left:
-        await asyncio.sleep(0)  # the loop's turn, not a wait for something
+        await give_way()
         left = cache.rebuild(_SLICE)
 
 
@@ -46,7 +45,7 @@ async def build(cache: BalanceCache) -> None:
         for start in range(0, len(accounts), _SLICE):
             for account in accounts[start : start + _SLICE]:
                 cache.view(account.id)
-            await asyncio.sleep(0)
+            await give_way()
             if cache.book(chain).accounts is not accounts:
                 return  # the registry was loaded anew: what is missing is made when asked for
 

@@ -37,6 +37,7 @@ from core.api import (
     StatePatch,
 )
 from core.balances.versions import ChangeLog, VersionCounter
+from core.clock import give_way
 from core.config import Settings
 from core.events import Bus
 from core.model import Agent, Asset, Clock
@@ -144,7 +145,7 @@ class Alerting:
                     if row.agent in agents
                 ]
             )
-            await asyncio.sleep(0)
+            await give_way()
 
     async def _observe_backups(self, patch: StatePatch) -> None:
         now = self._clock.monotonic()

@@ -36,6 +36,7 @@ from core.api import (
 )
 from core.balances.cache import BalanceCache
 from core.balances.versions import ChangeLog, VersionCounter
+from core.clock import give_way
 from core.engine.ledger_views import custody_view
 from core.events import CustodyExplained, CustodyUnexplained, Event
 from core.ledger import LedgerError
@@ -107,7 +108,7 @@ class CustodyWatch:
                 if await self.custody.positions(holdings[start : start + SLICE]):
                     self._met.add(asset_id)
                     break
-                await asyncio.sleep(0)
+                await give_way()
 
     def shown(self) -> tuple[CustodyView, ...]:
         """What does not simply agree."""
@@ -202,7 +203,7 @@ class CustodyWatch:
             for account, finding in zip(known, findings, strict=True):
                 found.append(self._note(custody_view(account, finding)))
         await self._report(found)
-        await asyncio.sleep(0)
+        await give_way()
         return found
 
     def _reading(self, account: int, blocks: dict[str, int]) -> ChainReading | None:

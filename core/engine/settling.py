@@ -6,7 +6,6 @@ from the last minutes of each pair's own balance.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from collections import deque
@@ -28,6 +27,7 @@ from core.api import (
     StartSettlement,
 )
 from core.balances.versions import ChangeLog, VersionCounter
+from core.clock import give_way
 from core.config import SettlementSettings
 from core.events import Bus, Event
 from core.ledger import Ledger, LedgerError
@@ -192,7 +192,7 @@ class Settling:
         pairs = self._manager.pairs
         for start in range(0, len(pairs), _SLICE):
             self._mirror(pairs[start : start + _SLICE])
-            await asyncio.sleep(0)
+            await give_way()
 
     def _mirror(self, pairs: Iterable[Pair]) -> None:
         now_ms = self._clock.now_ms()

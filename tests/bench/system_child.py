@@ -6,6 +6,9 @@ being pipes. A line on COMMANDS begins a new watch; the answer is what was seen 
 
 from __future__ import annotations
 
+import tui  # noqa: F401  # before Textual, whose frame rate it sets, as in the product
+
+# isort: split
 import asyncio
 import os
 import sys
