@@ -43,6 +43,7 @@ from core.accounting.numbers import CUSTODY_FIRST, LedgerNumbers
 from core.accounting.packets import words
 from core.accounting.trial import Trial, TrialBalance
 from core.accounting.types import CustodyRefused
+from core.clock import give_way
 from core.ledger import AMOUNT_MAX, Account, Ledger, Transfer, TransferStatus
 
 _TOO_LARGE = "the amount is beyond 2^128 - 1 base units, which no ledger account can hold"
@@ -135,7 +136,7 @@ class Custody:
             findings: list[Finding] = []
             for part in chunks(readings, _READINGS):
                 findings += await self._reconcile(part)
-                await asyncio.sleep(0)
+                await give_way()
             return findings
 
     async def _reconcile(self, readings: Sequence[ChainReading]) -> list[Finding]:

@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable
 
 from core.accounting import AccountManager, Direction, Pair, TouchedReader
+from core.clock import give_way
 from core.events import Bus, SettlementThresholdChanged
 from core.ledger import Ledger
 from core.model import BursarError, Clock
@@ -218,7 +219,7 @@ class SettlementMonitor:
             self._driver.wake(key)
             self._warn_if_stuck(key)
             if number % STRIDE == 0:
-                await asyncio.sleep(0)
+                await give_way()
         self.sweeps += 1
 
     def _warn_if_stuck(self, key: SettlementKey) -> None:

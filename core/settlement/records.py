@@ -6,10 +6,10 @@ process was faster the row is read again, and whoever asked decides anew.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Collection, Sequence
 
+from core.clock import give_way
 from core.events import Bus, SettlementRequired, SettlementStateChanged
 from core.settlement.listeners import Listeners
 from core.settlement.rows import Change, key_of
@@ -47,7 +47,7 @@ class Records:
             if known is None or row.version > known.version:
                 self._rows[key] = row
             if number % STRIDE == 0:
-                await asyncio.sleep(0)
+                await give_way()
 
     async def change(self, changes: Sequence[Change]) -> list[bool]:
         """Write rows with their events, in one transaction, and tell of them. False where
