@@ -66,6 +66,7 @@ def test_a_restore_is_walked_through_by_keys(columns: int, lines: int, home: Pat
         tmux.shows("[6 reconcile]", 120)
         assert generation(home) != before
         tmux.until(lambda now: re.search(r"compared .* ([\d,]+)/\1 ", now), "all is compared", 120)
+        tmux.shows("h release settlements")  # the key is offered once the desk has heard of it
         tmux.press("h")
         tmux.shows("Release settlements")
         tmux.type("compared by hand")
